@@ -1,0 +1,25 @@
+"""Errors that end in one clear sentence for the person who can act on it."""
+
+
+class PolicyBringupError(Exception):
+    """Base of every error this project raises on purpose: its text says what, where and what is allowed."""
+
+
+class ConfigError(PolicyBringupError):
+    """A configuration file is missing, or a key in it is unknown, missing or out of bounds."""
+
+
+class ContractError(PolicyBringupError):
+    """A policy bundle and the robot it is meant for disagree; the bundle is refused."""
+
+
+class ObservationError(PolicyBringupError):
+    """The streams cannot give the observation that was asked for (absent, too old, wrong shape)."""
+
+
+class NoSolution(PolicyBringupError):
+    """Inverse kinematics found no joint position for the pose within its tolerances and limits."""
+
+
+class DeviceError(PolicyBringupError):
+    """A device (camera, gamepad, renderer) is absent, busy or broken."""
