@@ -1,8 +1,8 @@
 """Strict configuration: YAML -> frozen dataclasses.
 
 No guessing: an unknown, missing or out-of-bounds key is refused with one sentence that names the file, the key and what
-is allowed. A configuration class is a dataclass whose numbers are declared with `bounded(lower, upper, unit)`. A default
-means that a file may leave the key out; by rule, nothing that moves a motor has one.
+is allowed. A configuration class is a dataclass whose numbers are declared with `bounded(lower, upper, unit)`. A
+default means that a file may leave the key out; by rule, nothing that moves a motor has one.
 """
 
 from __future__ import annotations
