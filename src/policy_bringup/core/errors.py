@@ -23,3 +23,7 @@ class NoSolution(PolicyBringupError):
 
 class DeviceError(PolicyBringupError):
     """A device (camera, gamepad, renderer) is absent, busy or broken."""
+
+
+class ChunkRefused(PolicyBringupError):
+    """A policy's chunk came too late or would make the robot jump."""

@@ -1,0 +1,106 @@
+"""Joins the chunks of one policy into one continuous path.
+
+Two jumps are known from the field, both from inference taking time. From standstill, the first chunk's early steps
+are already past when it arrives, so the arm leaps to where it should have been: here the first chunk starts when it
+arrives. Later, a new chunk disagrees with the one being executed: here the path leaves the old one where it is and
+fades into the new one over `blend_s`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.types import ActionChunk, Array
+
+
+def value_at(chunk: ActionChunk, stamp_ns: int) -> Array:
+    """What the chunk asks for at a moment, `(columns,)`: linear between its steps, the first before, the last after."""
+    t = (stamp_ns - chunk.stamp_ns) / 1e9
+    later = int(np.searchsorted(chunk.times_s, t))
+    if later == 0:
+        first: Array = chunk.values[0]
+        return first
+    if later == len(chunk.times_s):
+        last: Array = chunk.values[-1]
+        return last
+    t0, t1 = chunk.times_s[later - 1], chunk.times_s[later]
+    weight = (t - t0) / (t1 - t0)
+    between: Array = (1.0 - weight) * chunk.values[later - 1] + weight * chunk.values[later]
+    return between
+
+
+def remaining(chunk: ActionChunk, stamp_ns: int) -> ActionChunk | None:
+    """The steps still ahead of `stamp_ns`, same stamp; None when all have expired."""
+    first = int(np.searchsorted(chunk.times_s, (stamp_ns - chunk.stamp_ns) / 1e9, side="right"))
+    if first == len(chunk.times_s):
+        return None
+    return replace(
+        chunk,
+        times_s=chunk.times_s[first:],
+        values=chunk.values[first:],
+        uncertainty=chunk.uncertainty[first:],
+    )
+
+
+def delayed(chunk: ActionChunk, start_ns: int) -> ActionChunk:
+    """The same steps, begun at `start_ns`. The stamp stays: it says what was seen, not what is due."""
+    return replace(chunk, times_s=chunk.times_s + (start_ns - chunk.stamp_ns) / 1e9)
+
+
+class ChunkStream:
+    """One policy's chunks, joined. Deviations it may smooth are bounded; a jump it must not hide is refused.
+
+    max_step: `(columns,)`, largest distance of the first step from the measured values, and of any join from the path
+    being executed. blend_s: time over which a join fades out.
+    """
+
+    def __init__(self, max_step: Array, blend_s: float) -> None:
+        self._max_step = max_step
+        self._blend_s = blend_s
+        self._path: ActionChunk | None = None
+
+    def reset(self) -> None:
+        """The robot stands still (again): the next chunk is a first one."""
+        self._path = None
+
+    def join(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
+        """What to publish for a new chunk. Raises ChunkRefused with the reason.
+
+        measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`.
+        """
+        if self._path is None or remaining(self._path, now_ns) is None:
+            joined = delayed(chunk, now_ns) if self._path is None else remaining(chunk, now_ns)
+            if joined is None:
+                raise ChunkRefused(self._expired(chunk, now_ns))
+            self._refuse_jump(joined.values[0] - measured, chunk.names, "the measured position")
+        else:
+            joined = self._blend(chunk, self._path, now_ns)
+        self._path = joined
+        return joined
+
+    def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
+        ahead = remaining(chunk, now_ns)
+        if ahead is None:
+            raise ChunkRefused(self._expired(chunk, now_ns))
+        offset = value_at(path, now_ns) - value_at(chunk, now_ns)
+        self._refuse_jump(offset, chunk.names, "the path being executed")
+        elapsed = ahead.times_s - (now_ns - chunk.stamp_ns) / 1e9
+        fade = np.clip(1.0 - elapsed / self._blend_s, 0.0, 1.0)
+        return replace(ahead, values=ahead.values + fade[:, None] * offset)
+
+    def _refuse_jump(self, jump: Array, names: tuple[str, ...], start: str) -> None:
+        within = np.abs(jump) <= self._max_step
+        if not bool(within.all()):
+            column = int(np.argmin(within))
+            raise ChunkRefused(
+                f"{names[column]} would jump by {jump[column]:+.4f} from {start}; "
+                f"allowed is {self._max_step[column]:.4f}"
+            )
+
+    @staticmethod
+    def _expired(chunk: ActionChunk, now_ns: int) -> str:
+        late_ms = (now_ns - chunk.stamp_ns) / 1e6
+        return f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past"

@@ -1,0 +1,162 @@
+"""The robot on one page: which nodes run in which mode, which topics and services join them, how fast, how reliably.
+
+Launch file, runner, endpoints, recorder, staleness limits, the README's picture and the architecture test read this
+page. A topic that is not here does not exist: a node that asks for one, or that is not listed at it, stops at start-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from policy_bringup.core.errors import ConfigError
+
+MODES = ("sim", "hardware", "gazebo", "shadow")
+"""sim: simulated arm. hardware: ros2_control. gazebo: the same with simulated time. shadow: the policy runs beside an
+operator and commands nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Qos:
+    """A DDS quality of service, in rclpy's words."""
+
+    reliability: str
+    durability: str
+    depth: int
+
+
+SENSOR = Qos("best_effort", "volatile", 1)
+STATE = Qos("best_effort", "volatile", 5)
+COMMAND = Qos("reliable", "volatile", 1)
+EVENT = Qos("reliable", "volatile", 10)
+LATCHED = Qos("reliable", "transient_local", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One process: `module` under policy_bringup.nodes has a `main`; `config` is its file under config/."""
+
+    name: str
+    config: str
+    modes: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Python module that runs it."""
+        return f"policy_bringup.nodes.{self.name}_node"
+
+    @property
+    def executable(self) -> str:
+        """Console script that runs it (setup.cfg)."""
+        return f"{self.name}_node"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. `{camera}` in a name stands for every camera of the deployment.
+
+    rate_hz: nominal, 0 for "when something changes". stale_s: age at which a reader must stop relying on it.
+    publishers other than the nodes below: "robot" is a driver outside this package, "operator" a console or a box.
+    """
+
+    name: str
+    type: str
+    rate_hz: float
+    publishers: tuple[str, ...]
+    readers: tuple[str, ...]
+    qos: Qos
+    recorded: bool
+    stale_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service."""
+
+    name: str
+    type: str
+    server: str
+    clients: tuple[str, ...]
+
+
+RUN = ("sim", "hardware", "gazebo")
+ALL = (*RUN, "shadow")
+
+NODES = (
+    Node("sim", "sim.yaml", ("sim",), ("camera_backend", "seed")),
+    Node("camera", "camera.yaml", ("hardware", "shadow"), ("source",)),
+    Node("policy", "policy.yaml", ALL, ("source", "bundle")),
+    Node("safety", "safety.yaml", ALL),
+    Node("arm", "arm.yaml", RUN),
+    Node("trial", "trial.yaml", ("sim",), ("episodes", "report")),
+)
+
+IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/DiagnosticArray"
+
+TOPICS = (
+    #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
+    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera"), ("policy",),                 SENSOR,  True,  0.15),
+    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera"), (),                          SENSOR,  True,  0.15),
+    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial"), STATE, True, 0.1),
+    Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy",),                 STATE,   True,  0.1),
+    Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial",),                  EVENT,   True,  0.5),
+    Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
+    Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),
+    Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "trial"),            COMMAND, True,  0.1),
+    Topic("safety/verdict",                 STATUS,                        100,  ("safety",),       ("policy", "trial"),         EVENT,   True,  0.1),
+    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "trial"),  LATCHED, True,  0.5),
+    Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
+    Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),
+    Topic("/diagnostics",                   STATUS,                          1,  tuple(node.name for node in NODES), ("trial",), EVENT,   True,  3.0),
+)  # fmt: skip
+
+TRIGGER, SET_BOOL = "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
+
+SERVICES = (
+    Service("safety/arm", SET_BOOL, "safety", ("trial", "operator")),
+    Service("safety/stop", SET_BOOL, "safety", ("operator",)),
+    Service("safety/reset", TRIGGER, "safety", ("operator",)),
+    Service("arm/home", TRIGGER, "arm", ("trial", "operator")),
+    Service("sim/reset", TRIGGER, "sim", ("trial",)),
+)
+
+
+def nodes(mode: str) -> tuple[Node, ...]:
+    """The nodes of one mode, in start order. Raises ConfigError for an unknown mode."""
+    if mode not in MODES:
+        raise ConfigError(f"mode: must be one of {', '.join(MODES)}, found '{mode}'")
+    return tuple(node for node in NODES if mode in node.modes)
+
+
+def topics(cameras: tuple[str, ...]) -> tuple[Topic, ...]:
+    """Every topic, with `{camera}` filled in."""
+    filled: list[Topic] = []
+    for topic in TOPICS:
+        names = cameras if "{camera}" in topic.name else ("",)
+        filled.extend(replace(topic, name=topic.name.replace("{camera}", camera)) for camera in names)
+    return tuple(filled)
+
+
+def topic(name: str) -> Topic:
+    """One entry by name; an actual camera name matches the `{camera}` entry. Raises ConfigError for a name not here."""
+    for entry in TOPICS:
+        before, placeholder, after = entry.name.partition("{camera}")
+        if not placeholder and entry.name == name:
+            return entry
+        if (
+            placeholder
+            and name.startswith(before)
+            and name.endswith(after)
+            and "/" not in name[len(before) : -len(after)]
+        ):
+            return replace(entry, name=name)
+    raise ConfigError(f"topic '{name}' is not in core/graph.py")
+
+
+def service(name: str) -> Service:
+    """One entry by name. Raises ConfigError for a name not here."""
+    for entry in SERVICES:
+        if entry.name == name:
+            return entry
+    raise ConfigError(f"service '{name}' is not in core/graph.py")
