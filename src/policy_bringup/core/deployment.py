@@ -13,7 +13,7 @@ from typing import Any
 from policy_bringup.core.config import bounded, build, read_yaml, required
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.observation import RESIZE_RULES
-from policy_bringup.core.robot import ColumnLimits, JointLimits, Robot
+from policy_bringup.core.robot import ColumnLimits, Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, Contract, Space
 
 
@@ -59,12 +59,13 @@ def load_deployment(path: Path | str, overrides: Mapping[str, Any] | None = None
 
 
 def _check_robot(robot: Robot, where: str) -> None:
-    for joint in (*robot.joints, robot.gripper):
-        name = joint.name if isinstance(joint, JointLimits) else joint.joint
-        if not joint.lower < joint.upper:
-            raise ConfigError(f"{where}: {name}: lower {joint.lower} must be below upper {joint.upper}")
-        if not joint.lower <= joint.home <= joint.upper:
-            raise ConfigError(f"{where}: {name}: home {joint.home} must be from {joint.lower} to {joint.upper}")
+    gripper = robot.gripper
+    ranges = [(joint.name, joint.lower, joint.home, joint.upper) for joint in robot.joints]
+    for name, lower, home, upper in [*ranges, (gripper.joint, gripper.lower, gripper.home, gripper.upper)]:
+        if not lower < upper:
+            raise ConfigError(f"{where}: {name}: lower {lower} must be below upper {upper}")
+        if not lower <= home <= upper:
+            raise ConfigError(f"{where}: {name}: home {home} must be from {lower} to {upper}")
     if len(set(robot.joint_names)) != len(robot.joint_names):
         raise ConfigError(f"{where}: joints: a name stands twice")
 
