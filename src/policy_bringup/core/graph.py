@@ -33,12 +33,16 @@ LATCHED = Qos("reliable", "transient_local", 1)
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One process: `module` under policy_bringup.nodes has a `main`; `config` is its file under config/."""
+    """One process: `module` under policy_bringup.nodes has a `main`; `config` is its file under config/.
+
+    parameters: start-up choices (core/startup.py) that are handed to it. optional: started only when asked for.
+    """
 
     name: str
     config: str
     modes: tuple[str, ...]
     parameters: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def module(self) -> str:
@@ -84,11 +88,12 @@ ALL = (*RUN, "shadow")
 
 NODES = (
     Node("sim", "sim.yaml", ("sim",), ("camera_backend", "seed")),
-    Node("camera", "camera.yaml", ("hardware", "shadow"), ("source",)),
+    Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",)),
     Node("policy", "policy.yaml", ALL, ("source", "bundle")),
-    Node("safety", "safety.yaml", ALL),
+    Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report")),
+    Node("console", "console.yaml", ALL, optional=True),
 )
 
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
@@ -96,28 +101,28 @@ TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/Diag
 
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
-    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera"), ("policy",),                 SENSOR,  True,  0.15),
+    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera"), ("policy", "console"),      SENSOR,  True,  0.15),
     Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera"), (),                          SENSOR,  True,  0.15),
-    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial"), STATE, True, 0.1),
-    Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy",),                 STATE,   True,  0.1),
-    Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial",),                  EVENT,   True,  0.5),
+    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
+    Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy", "console"),      STATE,   True,  0.1),
+    Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),
     Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
     Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),
     Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "trial"),            COMMAND, True,  0.1),
-    Topic("safety/verdict",                 STATUS,                        100,  ("safety",),       ("policy", "trial"),         EVENT,   True,  0.1),
-    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "trial"),  LATCHED, True,  0.5),
+    Topic("safety/verdict",                 STATUS,                        100,  ("safety",),       ("trial", "console"),       EVENT,   True,  0.1),
+    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "trial", "console"), LATCHED, True,  0.5),
     Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
     Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),
-    Topic("/diagnostics",                   STATUS,                          1,  tuple(node.name for node in NODES), ("trial",), EVENT,   True,  3.0),
+    Topic("/diagnostics",                   STATUS,                          1,  tuple(node.name for node in NODES), ("trial", "console"), EVENT,   True,  3.0),
 )  # fmt: skip
 
 TRIGGER, SET_BOOL = "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 
 SERVICES = (
-    Service("safety/arm", SET_BOOL, "safety", ("trial", "operator")),
-    Service("safety/stop", SET_BOOL, "safety", ("operator",)),
-    Service("safety/reset", TRIGGER, "safety", ("operator",)),
-    Service("arm/home", TRIGGER, "arm", ("trial", "operator")),
+    Service("safety/arm", SET_BOOL, "safety", ("trial", "console", "operator")),
+    Service("safety/stop", SET_BOOL, "safety", ("console", "operator")),
+    Service("safety/reset", TRIGGER, "safety", ("console", "operator")),
+    Service("arm/home", TRIGGER, "arm", ("trial", "console", "operator")),
     Service("sim/reset", TRIGGER, "sim", ("trial",)),
 )
 

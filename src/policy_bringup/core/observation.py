@@ -33,10 +33,21 @@ class ObservationBuilder:
         self._states: dict[str, Timeline[StateSample]] = {}
         self._columns: dict[tuple[str, ...], dict[str, int]] = {}
 
-    @property
-    def trigger(self) -> str | None:
-        """The camera whose pictures set the pace: the first of the contract; None for a policy without pictures."""
-        return self.spec.images[0].camera if self.spec.images else None
+    def complete_until(self) -> int | None:
+        """The newest moment, ROS time in ns, that can be built and will not change; None while a stream is missing.
+
+        It is the stamp of a picture (of a state, without pictures) up to which every stream has been heard. Streams
+        arrive in order, so nothing that belongs to that moment is still on its way: an observation built there is the
+        same as one built from the recording.
+        """
+        timelines: list[Timeline[ImageSample] | Timeline[StateSample]] = [
+            *self._images.values(),
+            *self._states.values(),
+        ]
+        reached = [timeline.newest.stamp_ns for timeline in timelines if timeline.newest is not None]
+        if not reached or len(reached) < len(timelines) or not self._has_all_columns():
+            return None
+        return max((sample.stamp_ns for sample in timelines[0] if sample.stamp_ns <= min(reached)), default=None)
 
     def reset(self) -> None:
         """Forgets every sample."""
@@ -64,6 +75,10 @@ class ObservationBuilder:
         images = {image.camera: np.stack([self._picture(image, t) for t in moments]) for image in self.spec.images}
         state = np.stack([self._state_at(t) for t in moments])
         return Observation(stamp_ns, images, state)
+
+    def _has_all_columns(self) -> bool:
+        heard = [timeline.newest.names for timeline in self._states.values() if timeline.newest is not None]
+        return set(self.spec.names) <= {name for names in heard for name in names}
 
     def _picture(self, spec: ImageSpec, stamp_ns: int) -> Pixels:
         return resize(self._images[spec.camera].at(stamp_ns).pixels, spec.height, spec.width, spec.resize)

@@ -1,0 +1,5 @@
+"""Everything is in setup.cfg; colcon asks for this file."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,103 @@
+"""What is started for a deployment: processes, parameters, environment. Launch file and runner both ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy_bringup.core import graph
+from policy_bringup.core.errors import ConfigError
+
+SOURCES = ("bundle", "expert")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person chooses when starting.
+
+    source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
+    can serve. episodes: 0 goes on until stopped. camera_source: a device, a video or a bag for the camera node.
+    """
+
+    mode: str
+    deployment: Path
+    source: str = "bundle"
+    bundle: Path | None = None
+    episodes: int = 10
+    report: Path | None = None
+    camera_backend: str = "auto"
+    camera_source: str = ""
+    seed: int = 0
+    console: bool = False
+    domain_id: int = 0
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One node to start: `parameters` are its ROS parameters."""
+
+    name: str
+    module: str
+    executable: str
+    parameters: Mapping[str, str | int]
+    log_level: str
+
+
+def processes(options: Options) -> tuple[Process, ...]:
+    """One entry per node of the mode, in start order. Raises ConfigError for a choice that cannot work."""
+    _check(options)
+    available: dict[str, str | int] = {
+        "mode": options.mode,
+        "source": options.source,
+        "bundle": str(options.bundle or ""),
+        "episodes": options.episodes,
+        "report": str(options.report or ""),
+        "camera_backend": options.camera_backend,
+        "camera_source": options.camera_source,
+        "seed": options.seed,
+    }
+    return tuple(
+        Process(
+            node.name,
+            node.module,
+            node.executable,
+            {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
+            options.log_level,
+        )
+        for node in graph.nodes(options.mode)
+        if not node.optional or options.console
+    )
+
+
+def environment(config_folder: Path, domain_id: int) -> dict[str, str]:
+    """Variables for every process: this machine only, and shared memory large enough for camera pictures.
+
+    Fast DDS reads the profile under one name on Jazzy and another on Kilted; both are set.
+    """
+    if not 0 <= domain_id <= 101:
+        raise ConfigError(f"domain_id: must be from 0 to 101, found {domain_id}")
+    profile = str((config_folder / "fastdds.xml").resolve())
+    return {
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+    }
+
+
+def _check(options: Options) -> None:
+    if options.source not in SOURCES:
+        raise ConfigError(f"source: must be one of {', '.join(SOURCES)}, found '{options.source}'")
+    if options.log_level not in LOG_LEVELS:
+        raise ConfigError(f"log_level: must be one of {', '.join(LOG_LEVELS)}, found '{options.log_level}'")
+    if options.source == "expert" and options.mode != "sim":
+        raise ConfigError(f"source: the expert reads the simulator's object pose; mode '{options.mode}' has none")
+    if options.source == "bundle" and options.bundle is None:
+        raise ConfigError("bundle: is missing; give the folder of a policy bundle, or --source expert in simulation")
+    if options.episodes < 0:
+        raise ConfigError(f"episodes: must be 0 (without end) or more, found {options.episodes}")
+    if not options.deployment.is_file():
+        raise ConfigError(f"deployment: there is no file {options.deployment}")

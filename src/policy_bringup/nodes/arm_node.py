@@ -1,0 +1,120 @@
+"""The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
+
+Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.control.arm import Arm, ArmConfig, load_arm
+from policy_bringup.control.homing import Homing
+from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core import graph
+from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.types import JointCommand
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.parameters import load_parameters
+from policy_bringup.nodes.runtime import BringupNode, received_now, run
+
+
+class ArmNode(BringupNode):
+    """Silent until it knows where the arm is; from then on it always has a held pose to fall back on."""
+
+    def __init__(self) -> None:
+        super().__init__("arm")
+
+    def open(self) -> None:
+        """Loads the solver and subscribes."""
+        rate_hz = graph.topic("arm_controller/joint_trajectory").rate_hz
+        action = self.deployment.contract.action
+        config = load_parameters(self, self.config_path, ArmConfig, rate_hz=rate_hz)
+        self._arm: Arm = load_arm(self.robot, self.config_folder / self.robot.urdf, action, config)
+        self._proprioception = Proprioception(self.robot, self._arm.chain)
+        self._homing = Homing(self.robot, self._arm.chain, action)
+        self._action = action
+        self._began = False
+        self._home_wanted = False
+        self._home_engaged = False
+        self._trouble = "no joint states yet"
+        self._output = endpoints.publisher(self, "arm_controller/joint_trajectory")
+        self._home_output = endpoints.publisher(self, "home/action")
+        endpoints.subscribe(self, "joint_states", self._take_joints)
+        endpoints.subscribe(self, "safety/action", self._take_action)
+        endpoints.subscribe(self, "safety/state", self._take_safety_state)
+        endpoints.serve(self, "arm/home", self._serve_home)
+        self.create_timer(1.0 / rate_hz, self._watch)
+        self.create_timer(1.0 / graph.topic("home/action").rate_hz, self._publish_home)
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level, sentence and counts."""
+        values = {"commands": self._arm.commands, "refusals": self._arm.refusals, "homing": self._home_wanted}
+        trouble = self._trouble or self._arm.last_refusal
+        return ("warn", trouble, values) if trouble else ("ok", "following", values)
+
+    def _take_joints(self, message: JointState) -> None:
+        sample = messages.joint_positions(message, received_now())
+        try:
+            joints, width = self._proprioception.joints(sample)
+        except ObservationError as error:
+            self._trouble = str(error)
+            return
+        if not self._began:
+            self._arm.begin(joints, width, sample.received_ns)
+            self._began, self._trouble = True, ""
+        self._arm.measured(joints, width, sample.received_ns)
+        self._sample = sample
+
+    def _take_action(self, message: JointTrajectory) -> None:
+        if not self._began:
+            return
+        now_ns = received_now()
+        chunk = messages.chunk_of(message, "safety", now_ns)
+        if len(chunk.values) == 1:
+            self._send(self._arm.follow(chunk.names, chunk.values[0], now_ns))
+
+    def _watch(self) -> None:
+        command = self._arm.tick(received_now()) if self._began else None
+        if command is not None:
+            self._send(command)
+
+    def _send(self, command: JointCommand) -> None:
+        self._output.publish(messages.trajectory_message(command))
+
+    def _serve_home(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self._began:
+            response.success, response.message = False, self._trouble
+            return response
+        self._home_wanted, self._home_engaged = True, False
+        response.success = True
+        response.message = "homing is offered to safety; arm safety to move, disarm it when home"
+        return response
+
+    def _take_safety_state(self, message: DiagnosticArray) -> None:
+        values = messages.values_of(message.status[0])
+        engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
+        if self._home_engaged and not engaged:
+            self._home_wanted = False
+        self._home_engaged = engaged
+
+    def _publish_home(self) -> None:
+        if self._home_wanted:
+            if not self._home_engaged:
+                self._homing.reset()
+            measured = self._proprioception.measured(self._sample, self._action)
+            chunk = self._homing.chunk(measured, self._sample.stamp_ns, received_now())
+            self._home_output.publish(messages.table_message(chunk, self.robot.base_frame))
+
+
+def main() -> int:
+    """Entry point."""
+    return run(ArmNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

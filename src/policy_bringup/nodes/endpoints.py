@@ -1,0 +1,67 @@
+"""Publishers, subscriptions and services made from core/graph.py: type, QoS and permission come from there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+
+from policy_bringup.core import graph
+from policy_bringup.core.errors import ConfigError
+
+
+def interface(type_name: str) -> Any:
+    """ "sensor_msgs/msg/Image" -> the class."""
+    package, kind, name = type_name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), name)
+
+
+def profile(qos: graph.Qos) -> QoSProfile:
+    """core/graph.py's words -> rclpy's."""
+    return QoSProfile(
+        depth=qos.depth,
+        reliability=QoSReliabilityPolicy[qos.reliability.upper()],
+        durability=QoSDurabilityPolicy[qos.durability.upper()],
+    )
+
+
+def publisher(node: Node, name: str) -> Publisher:
+    """A publisher for a topic of the graph. Raises ConfigError when this node may not publish there."""
+    topic = graph.topic(name)
+    _require(node, topic.publishers, f"publish '{name}'")
+    return node.create_publisher(interface(topic.type), topic.name, profile(topic.qos))
+
+
+def subscribe(node: Node, name: str, callback: Callable[[Any], None]) -> Subscription:
+    """A subscription to a topic of the graph. Raises ConfigError when this node is not among its readers."""
+    topic = graph.topic(name)
+    _require(node, topic.readers, f"read '{name}'")
+    return node.create_subscription(interface(topic.type), topic.name, callback, profile(topic.qos))
+
+
+def serve(node: Node, name: str, callback: Callable[[Any, Any], Any]) -> Service:
+    """A service of the graph. Raises ConfigError when this node is not its server."""
+    service = graph.service(name)
+    _require(node, (service.server,), f"serve '{name}'")
+    return node.create_service(interface(service.type), service.name, callback)
+
+
+def client(node: Node, name: str) -> Client:
+    """A client of a service of the graph. Raises ConfigError when this node is not among its clients."""
+    service = graph.service(name)
+    _require(node, service.clients, f"call '{name}'")
+    return node.create_client(interface(service.type), service.name)
+
+
+def _require(node: Node, allowed: tuple[str, ...], what: str) -> None:
+    if node.get_name() not in allowed:
+        raise ConfigError(
+            f"node '{node.get_name()}' may not {what}; core/graph.py allows {', '.join(allowed) or 'nobody'}"
+        )

@@ -1,0 +1,22 @@
+"""Thins a stream of stamps out to a mean rate."""
+
+from __future__ import annotations
+
+
+class Pace:
+    """Says which samples of a faster stream to use so that their mean rate is `rate_hz`.
+
+    From 30 Hz pictures, 20 Hz uses two of every three. A gap is not made up for by a burst.
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        self._period_ns = round(1e9 / rate_hz)
+        self._next_ns = 0
+
+    def due(self, stamp_ns: int) -> bool:
+        """True if the sample of this stamp is to be used."""
+        # Half a period early counts: stamps jitter, and waiting for the next one would halve the rate.
+        if stamp_ns < self._next_ns - self._period_ns // 2:
+            return False
+        self._next_ns = max(self._next_ns, stamp_ns - self._period_ns // 2) + self._period_ns
+        return True

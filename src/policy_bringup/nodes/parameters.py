@@ -1,0 +1,52 @@
+"""A node's configuration: its YAML file, shown as read-only ROS parameters that a launch file may override."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+
+from policy_bringup.core.config import build, read_yaml
+from policy_bringup.core.errors import ConfigError
+
+T = TypeVar("T")
+_READ_ONLY = ParameterDescriptor(read_only=True)
+_DYNAMIC = ParameterDescriptor(read_only=True, dynamic_typing=True)
+
+
+def text_parameter(node: Node, name: str, default: str | None = None) -> str:
+    """A text given at start-up. Without a default, leaving it out raises ConfigError."""
+    value = node.declare_parameter(name, default if default is not None else "", _READ_ONLY).value
+    if default is None and not value:
+        raise ConfigError(f"{node.get_name()}: parameter '{name}' is missing; give it as -p {name}:=VALUE")
+    return str(value)
+
+
+def whole_parameter(node: Node, name: str, default: int, lower: int, upper: int) -> int:
+    """A whole number given at start-up, within lower <= x <= upper. Raises ConfigError."""
+    value = node.declare_parameter(name, default, _READ_ONLY).value
+    if not lower <= value <= upper:
+        raise ConfigError(f"{node.get_name()}: parameter '{name}' must be from {lower} to {upper}, found {value}")
+    return int(value)
+
+
+def load_parameters(node: Node, path: Path, cls: type[T], **fixed: Any) -> T:
+    """Reads `path`, lets ROS parameters of the same names override its plain values, and checks the result.
+
+    fixed: values that come from elsewhere (core/graph.py, the deployment) and may not stand in the file.
+    Raises ConfigError.
+    """
+    data = dict(read_yaml(path))
+    for key in fixed:
+        if key in data:
+            raise ConfigError(
+                f"{path}: key '{key}' does not belong here; it follows from core/graph.py or the deployment"
+            )
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        value = data.get(field.name)
+        if isinstance(value, (bool, int, float, str)):
+            data[field.name] = node.declare_parameter(field.name, value, _DYNAMIC).value
+    return build(cls, {**data, **fixed}, str(path))

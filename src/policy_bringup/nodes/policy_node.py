@@ -1,0 +1,178 @@
+"""Runs one policy: collects its observation, infers in a worker, publishes action chunks to `policy/action`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core import graph
+from policy_bringup.core.chunks import ChunkStream
+from policy_bringup.core.config import bounded, required
+from policy_bringup.core.errors import ChunkRefused, ConfigError, ObservationError
+from policy_bringup.core.interfaces import Policy
+from policy_bringup.core.observation import ObservationBuilder
+from policy_bringup.core.types import Array
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.parameters import load_parameters, text_parameter
+from policy_bringup.nodes.pace import Pace
+from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.worker import Worker
+
+OBJECT_COLUMN = "object.x"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """config/policy.yaml."""
+
+    blend_s: float = bounded(0.01, 2.0, "s")
+    inference_threads: int = bounded(1, 64)
+    providers: tuple[str, ...] = required()
+
+
+class PolicyNode(BringupNode):
+    """Source "expert": the scripted policy of the simulator. Source "bundle": an ONNX bundle."""
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+
+    def open(self) -> None:
+        """Loads the policy and subscribes to what its contract reads."""
+        self._config = load_parameters(self, self.config_path, PolicyConfig)
+        self._policy = self._load()
+        self._action = self._policy.contract.action
+        if self._action.names != self.deployment.contract.action.names:
+            raise ConfigError(f"policy: acts on {self._action.names}, the deployment on other columns")
+        chain = Chain.from_urdf(self.config_folder / self.robot.urdf, self.robot.base_frame, self.robot.tool_frame)
+        self._proprioception = Proprioception(self.robot, chain)
+        spec = self._policy.contract.observation
+        self._builder = ObservationBuilder(
+            spec, graph.topic("camera/{camera}/image_raw").stale_s, graph.topic("joint_states").stale_s
+        )
+        self._stream = ChunkStream(np.array([limit.max_step for limit in self.deployment.limits]), self._config.blend_s)
+        self._pace = Pace(graph.topic("policy/action").rate_hz)
+        self._lock = threading.Lock()
+        self._measured: Array | None = None
+        self._engaged = False
+        self._last_stamp = 0
+        self._published = self._refused = 0
+        self._trouble = "nothing arrived yet"
+        self._output = endpoints.publisher(self, "policy/action")
+        self._subscribe(tuple(image.camera for image in spec.images), OBJECT_COLUMN in spec.names)
+
+    def start(self) -> None:
+        """Begins to infer."""
+        self._worker = Worker(self._infer, lambda error: self.fail(f"inference failed: {error!r}"))
+
+    def stop(self) -> None:
+        """Ends inference after the one under way."""
+        if hasattr(self, "_worker"):
+            self._worker.stop()
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level, sentence and counts."""
+        values = {"published": self._published, "refused": self._refused, "engaged": self._engaged}
+        if self._trouble:
+            return "warn", self._trouble, values
+        return "ok", "publishing", values
+
+    def _load(self) -> Policy:
+        source, folder = text_parameter(self, "source"), text_parameter(self, "bundle", "")
+        if source == "expert":
+            from policy_bringup.sim.expert import load_expert
+
+            return load_expert(self.deployment.contract, self.robot)
+        from policy_bringup.inference.onnx_policy import load_policy
+
+        policy = load_policy(
+            Path(folder), self.deployment.contract, self._config.providers, self._config.inference_threads
+        )
+        self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
+        return policy
+
+    def _subscribe(self, cameras: tuple[str, ...], reads_object: bool) -> None:
+        for camera in cameras:
+            endpoints.subscribe(self, f"camera/{camera}/image_raw", lambda image, c=camera: self._take_image(image, c))
+        endpoints.subscribe(self, "joint_states", self._take_joints)
+        endpoints.subscribe(self, "safety/state", self._take_safety_state)
+        if reads_object:
+            endpoints.subscribe(self, "sim/object_pose", self._take_object)
+
+    def _take_image(self, message: Image, camera: str) -> None:
+        sample = messages.image_sample(message, received_now(), camera)
+        with self._lock:
+            self._builder.add_image(sample)
+        self._work_if_due()
+
+    def _take_joints(self, message: JointState) -> None:
+        sample = messages.joint_positions(message, received_now())
+        try:
+            tool = self._proprioception.tool(sample)
+            self._measured = self._proprioception.measured(sample, self._action)
+        except ObservationError as error:
+            self._trouble = str(error)
+            return
+        with self._lock:
+            self._builder.add_state("joint_states", sample)
+            self._builder.add_state("tool", tool)
+        self._work_if_due()
+
+    def _take_object(self, message: PoseStamped) -> None:
+        with self._lock:
+            self._builder.add_state("object", messages.pose_sample(message, received_now(), "object"))
+        self._work_if_due()
+
+    def _take_safety_state(self, message: DiagnosticArray) -> None:
+        values = messages.values_of(message.status[0])
+        self._engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "policy"
+
+    def _work_if_due(self) -> None:
+        with self._lock:
+            stamp_ns = self._builder.complete_until()
+        if (
+            stamp_ns is not None
+            and stamp_ns > self._last_stamp
+            and self._pace.due(stamp_ns)
+            and hasattr(self, "_worker")
+        ):
+            self._last_stamp = stamp_ns
+            self._worker.submit(stamp_ns)
+
+    def _infer(self, stamp_ns: int) -> None:
+        try:
+            with self._lock:
+                observation = self._builder.build(stamp_ns)
+            if not self._engaged:
+                # Not in charge: every prediction is the first of an episode and starts where the robot is now.
+                self._policy.reset()
+                self._stream.reset()
+            chunk = self._policy.predict(observation)
+            assert self._measured is not None  # complete_until waited for joint states
+            joined = self._stream.join(replace(chunk, source="policy"), self._measured, self.stamp_now())
+        except (ObservationError, ChunkRefused) as error:
+            self._refused += 1
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+        self._published += 1
+        message: JointTrajectory = messages.table_message(joined, self.robot.base_frame)
+        self._output.publish(message)
+
+
+def main() -> int:
+    """Entry point."""
+    return run(PolicyNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""What every node shares: life cycle, parameters, diagnostics, and an end that says why.
+
+Exit codes: 0 asked to stop; 1 a fault while running; 2 refused to start (configuration, device, bundle).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from policy_bringup.core import graph
+from policy_bringup.core.deployment import Deployment, load_deployment
+from policy_bringup.core.errors import PolicyBringupError
+from policy_bringup.core.robot import Robot
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.parameters import text_parameter
+
+POLL_S = 0.05
+"""How soon a node notices that it was asked to stop."""
+
+
+class BringupNode(LifecycleNode):
+    """A lifecycle node of this package.
+
+    A subclass fills in `open` (configure: open devices, load models; a PolicyBringupError refuses the start), `start`
+    and `stop` (streaming on and off), `close`, and `health` for /diagnostics.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.entry = next(node for node in graph.NODES if node.name == name)
+        self.refusal: str | None = None
+        self.fault: str | None = None
+        self.finished = False
+        self.autostart = bool(self.declare_parameter("autostart", True).value)
+        self.deployment: Deployment
+        self.robot: Robot
+
+    def open(self) -> None:
+        """Configure."""
+
+    def start(self) -> None:
+        """Activate."""
+
+    def stop(self) -> None:
+        """Deactivate."""
+
+    def close(self) -> None:
+        """Give back what `open` took."""
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level ("ok", "warn", "error"), sentence and values for /diagnostics."""
+        return "ok", "running", {}
+
+    @property
+    def config_folder(self) -> Path:
+        """Where this deployment's configuration lies."""
+        return self._deployment_path.parent
+
+    @property
+    def config_path(self) -> Path:
+        """This node's own configuration file."""
+        return self.config_folder / self.entry.config
+
+    def stamp_now(self) -> int:
+        """ROS time, ns: for header stamps."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def fail(self, sentence: str) -> None:
+        """Ends this process with `sentence` and exit code 1, after the current callback."""
+        self.fault = self.fault or sentence
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle hook: loads the deployment, then `open`."""
+        try:
+            self._deployment_path = Path(text_parameter(self, "deployment"))
+            self.deployment, self.robot = load_deployment(self._deployment_path)
+            self.open()
+            self._diagnostics = endpoints.publisher(self, "/diagnostics")
+            self._diagnostics_timer = self.create_timer(1.0 / graph.topic("/diagnostics").rate_hz, self._publish_health)
+        except PolicyBringupError as error:
+            self.refusal = str(error)
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle hook: `start`."""
+        self.start()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle hook: `stop`."""
+        self.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle hook: `close`."""
+        self.close()
+        return super().on_cleanup(state)
+
+    def _publish_health(self) -> None:
+        level, sentence, values = self.health()
+        self._diagnostics.publish(
+            messages.diagnostics(self.stamp_now(), messages.status(self.get_name(), level, sentence, values))
+        )
+
+
+def received_now() -> int:
+    """This machine's monotonic time, ns: for watchdogs."""
+    return time.monotonic_ns()
+
+
+def run(make: Callable[[], BringupNode]) -> int:
+    """Runs one node until SIGINT, SIGTERM, its own end or a fault; returns the exit code."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    node = make()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        started = _autostart(node) if node.autostart else True
+        while started and not asked and not node.finished and node.fault is None:
+            executor.spin_once(timeout_sec=POLL_S)
+    except ExternalShutdownException:
+        pass
+    finally:
+        _wind_down(node, executor)
+    return _say_why(node)
+
+
+def _autostart(node: BringupNode) -> bool:
+    if node.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
+        return False
+    return bool(node.trigger_activate() is TransitionCallbackReturn.SUCCESS)
+
+
+def _wind_down(node: BringupNode, executor: SingleThreadedExecutor) -> None:
+    if node.refusal is None:
+        node.stop()
+        node.close()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def _say_why(node: BringupNode) -> int:
+    for sentence, code in ((node.refusal, 2), (node.fault, 1)):
+        if sentence is not None:
+            print(f"[{node.entry.name}] {sentence}", file=sys.stderr, flush=True)
+            return code
+    return 0
