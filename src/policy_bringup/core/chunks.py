@@ -50,6 +50,16 @@ def delayed(chunk: ActionChunk, start_ns: int) -> ActionChunk:
     return replace(chunk, times_s=chunk.times_s + (start_ns - chunk.stamp_ns) / 1e9)
 
 
+def _anchored(chunk: ActionChunk, stamp_ns: int, value: Array) -> ActionChunk:
+    """The chunk with one step before its first: `value` `(columns,)` at `stamp_ns`, where following it begins."""
+    return replace(
+        chunk,
+        times_s=np.insert(chunk.times_s, 0, (stamp_ns - chunk.stamp_ns) / 1e9),
+        values=np.insert(chunk.values, 0, value, axis=0),
+        uncertainty=np.insert(chunk.uncertainty, 0, chunk.uncertainty[0]),
+    )
+
+
 class ChunkStream:
     """One policy's chunks, joined. Deviations it may smooth are bounded; a jump it must not hide is refused.
 
@@ -67,26 +77,28 @@ class ChunkStream:
         self._path = None
 
     def join(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
-        """What to publish for a new chunk. Raises ChunkRefused with the reason.
+        """What to publish for a new chunk. Raises ChunkRefused with the reason; the old path then goes on.
 
-        measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`.
+        measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`; whoever follows
+        it goes straight from where it is to the first step.
         """
-        if self._path is None or remaining(self._path, now_ns) is None:
-            joined = delayed(chunk, now_ns) if self._path is None else remaining(chunk, now_ns)
-            if joined is None:
-                raise ChunkRefused(self._expired(chunk, now_ns))
+        path = self._path
+        # A robot that had run out of path when the picture was taken stood still, as at the very beginning.
+        if path is None or remaining(path, chunk.stamp_ns) is None:
+            joined = delayed(chunk, now_ns)
             self._refuse_jump(joined.values[0] - measured, chunk.names, "the measured position")
         else:
-            joined = self._blend(chunk, self._path, now_ns)
-        self._path = joined
+            joined = self._blend(chunk, path, now_ns)
+        self._path = _anchored(joined, now_ns, measured if path is None else value_at(path, now_ns))
         return joined
 
     def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
         ahead = remaining(chunk, now_ns)
         if ahead is None:
-            raise ChunkRefused(self._expired(chunk, now_ns))
+            late_ms = (now_ns - chunk.stamp_ns) / 1e6
+            raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")
         offset = value_at(path, now_ns) - value_at(chunk, now_ns)
-        self._refuse_jump(offset, chunk.names, "the path being executed")
+        self._refuse_jump(-offset, chunk.names, "the path being executed")
         elapsed = ahead.times_s - (now_ns - chunk.stamp_ns) / 1e9
         fade = np.clip(1.0 - elapsed / self._blend_s, 0.0, 1.0)
         return replace(ahead, values=ahead.values + fade[:, None] * offset)
@@ -99,8 +111,3 @@ class ChunkStream:
                 f"{names[column]} would jump by {jump[column]:+.4f} from {start}; "
                 f"allowed is {self._max_step[column]:.4f}"
             )
-
-    @staticmethod
-    def _expired(chunk: ActionChunk, now_ns: int) -> str:
-        late_ms = (now_ns - chunk.stamp_ns) / 1e6
-        return f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past"

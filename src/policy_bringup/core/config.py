@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -48,7 +49,7 @@ def read_yaml(path: Path | str) -> Mapping[str, Any]:
             data = yaml.load(stream, Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or e.g. the date 2026-13-45
         raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: must hold keys and values at its top level, found {_describe(data)}")
@@ -85,7 +86,7 @@ def _convert(value: Any, hint: Any, metadata: Mapping[str, Any], where: str) -> 
     if origin is dict:
         return _convert_dict(value, hint, metadata, where)
     if origin is Literal:
-        if value in get_args(hint) and not isinstance(value, float):
+        if _is_one_of(value, get_args(hint)):
             return value
         raise _refusal(value, hint, metadata, where)
     if dataclasses.is_dataclass(hint):
@@ -120,7 +121,7 @@ def _convert_dict(value: Any, hint: Any, metadata: Mapping[str, Any], where: str
 
 def _convert_scalar(value: Any, hint: Any, metadata: Mapping[str, Any], where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        if value in [member.value for member in hint]:
+        if _is_one_of(value, [member.value for member in hint]):
             return hint(value)
     elif hint is bool:
         if isinstance(value, bool):
@@ -130,13 +131,20 @@ def _convert_scalar(value: Any, hint: Any, metadata: Mapping[str, Any], where: s
             return value
     elif hint in (int, float) and _is_number(value, hint):
         lower, upper = metadata.get("bounds", (-math.inf, math.inf))
-        if lower <= value <= upper and math.isfinite(value):
+        if lower <= value <= upper:
             return hint(value)
     raise _refusal(value, hint, metadata, where)
 
 
+def _is_one_of(value: Any, allowed: Sequence[Any]) -> bool:
+    # By type too: in Python, true and 1.0 equal 1.
+    return any(type(value) is type(choice) and value == choice for choice in allowed)
+
+
 def _is_number(value: Any, hint: type) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int if hint is int else (int, float))
+    kind = int if hint is int else (int, float)
+    # The largest float also bars infinity, NaN, and whole numbers that no float can hold.
+    return not isinstance(value, bool) and isinstance(value, kind) and abs(value) <= sys.float_info.max
 
 
 def _refusal(value: Any, hint: Any, metadata: Mapping[str, Any], where: str) -> ConfigError:
@@ -181,6 +189,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
             seen.add(key)

@@ -102,7 +102,7 @@ TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/Diag
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
     Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera"), ("policy", "console"),      SENSOR,  True,  0.15),
-    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera"), (),                          SENSOR,  True,  0.15),
+    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera"), ("trial",),                 SENSOR,  True,  0.15),
     Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
     Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy", "console"),      STATE,   True,  0.1),
     Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),
@@ -149,12 +149,8 @@ def topic(name: str) -> Topic:
         before, placeholder, after = entry.name.partition("{camera}")
         if not placeholder and entry.name == name:
             return entry
-        if (
-            placeholder
-            and name.startswith(before)
-            and name.endswith(after)
-            and "/" not in name[len(before) : -len(after)]
-        ):
+        camera = name[len(before) : len(name) - len(after)]
+        if placeholder and camera and "/" not in camera and name == before + camera + after:
             return replace(entry, name=name)
     raise ConfigError(f"topic '{name}' is not in core/graph.py")
 

@@ -32,6 +32,7 @@ class ObservationBuilder:
         }
         self._states: dict[str, Timeline[StateSample]] = {}
         self._columns: dict[tuple[str, ...], dict[str, int]] = {}
+        self._heard: dict[str, set[str]] = {}
 
     def complete_until(self) -> int | None:
         """The newest moment, ROS time in ns, that can be built and will not change; None while a stream is missing.
@@ -54,6 +55,7 @@ class ObservationBuilder:
         for camera, timeline in self._images.items():
             self._images[camera] = Timeline(timeline.name, timeline.age_limit_s, self._keep_s)
         self._states.clear()
+        self._heard.clear()
 
     def add_image(self, sample: ImageSample) -> None:
         """Takes a picture in. One from a camera that the policy does not read is ignored."""
@@ -62,11 +64,18 @@ class ObservationBuilder:
             timeline.add(sample)
 
     def add_state(self, stream: str, sample: StateSample) -> None:
-        """Takes a measurement in. `stream` names where it came from: all samples of one stream share one clock."""
+        """Takes a measurement in. `stream` names where it came from: all samples of one stream share one clock.
+
+        Raises ObservationError when names and values do not pair up.
+        """
+        if sample.values.shape != (len(sample.names),):
+            raise ObservationError(f"{stream}: {len(sample.names)} names for values of shape {sample.values.shape}")
         timeline = self._states.get(stream)
         if timeline is None:
             timeline = self._states[stream] = Timeline(stream, self._state_age_s, self._keep_s)
+            self._heard[stream] = set()
         timeline.add(sample)
+        self._heard[stream].update(sample.names)
 
     def build(self, stamp_ns: int) -> Observation:
         """The observation at `stamp_ns`. Raises ObservationError naming the stream that cannot serve it."""
@@ -77,8 +86,7 @@ class ObservationBuilder:
         return Observation(stamp_ns, images, state)
 
     def _has_all_columns(self) -> bool:
-        heard = [timeline.newest.names for timeline in self._states.values() if timeline.newest is not None]
-        return set(self.spec.names) <= {name for names in heard for name in names}
+        return all(any(name in heard for heard in self._heard.values()) for name in self.spec.names)
 
     def _picture(self, spec: ImageSpec, stamp_ns: int) -> Pixels:
         return resize(self._images[spec.camera].at(stamp_ns).pixels, spec.height, spec.width, spec.resize)
@@ -98,12 +106,14 @@ class ObservationBuilder:
         return values
 
     def _stream_of(self, name: str) -> str:
-        for stream, timeline in self._states.items():
-            newest = timeline.newest
-            if newest is not None and name in self._index_of(newest.names):
-                return stream
-        heard = ", ".join(self._states) or "none"
-        raise ObservationError(f"state column '{name}' is in no stream heard so far ({heard})")
+        # By all names ever heard, not by the newest sample's: what arrives later must not change an observation.
+        streams = [stream for stream, heard in self._heard.items() if name in heard]
+        if len(streams) > 1:
+            raise ObservationError(f"state column '{name}' is in more than one stream ({', '.join(sorted(streams))})")
+        if not streams:
+            known = ", ".join(self._heard) or "none"
+            raise ObservationError(f"state column '{name}' is in no stream heard so far ({known})")
+        return streams[0]
 
     def _index_of(self, names: tuple[str, ...]) -> dict[str, int]:
         index = self._columns.get(names)
@@ -118,8 +128,10 @@ def resize(pixels: Pixels, height: int, width: int, rule: str = "area") -> Pixel
     "area": every output pixel is the mean of the input area it covers, over the whole picture. "crop_area": the same
     after cutting the centre out in the target's aspect ratio, so that nothing is squashed.
     """
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ObservationError(f"a picture must be uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise ObservationError(
+            f"a picture must be uint8 (height, width, 3) and not empty, got {pixels.dtype} {pixels.shape}"
+        )
     if rule not in RESIZE_RULES:
         raise ObservationError(f"unknown resize rule '{rule}'; allowed are {', '.join(RESIZE_RULES)}")
     if rule == "crop_area":
@@ -137,7 +149,7 @@ def resize(pixels: Pixels, height: int, width: int, rule: str = "area") -> Pixel
 
 def _crop_to_aspect(pixels: Pixels, height: int, width: int) -> Pixels:
     h, w = pixels.shape[:2]
-    crop_h, crop_w = min(h, w * height // width), min(w, h * width // height)
+    crop_h, crop_w = max(1, min(h, w * height // width)), max(1, min(w, h * width // height))
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     return pixels[top : top + crop_h, left : left + crop_w]
 

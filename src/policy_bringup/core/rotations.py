@@ -73,4 +73,4 @@ def to_quaternion(R: Array) -> tuple[float, float, float, float]:
     angle = float(np.linalg.norm(vector))
     scale = 0.5 if angle < 1e-9 else math.sin(angle / 2.0) / angle
     x, y, z = (float(part) for part in vector * scale)
-    return x, y, z, math.cos(angle / 2.0)
+    return x, y, z, max(0.0, math.cos(angle / 2.0))  # at pi, rounding can leave -1e-16

@@ -39,8 +39,11 @@ def publisher(node: Node, name: str) -> Publisher:
     return node.create_publisher(interface(topic.type), topic.name, profile(topic.qos))
 
 
-def subscribe(node: Node, name: str, callback: Callable[[Any], None]) -> Subscription:
-    """A subscription to a topic of the graph. Raises ConfigError when this node is not among its readers."""
+def subscribe(node: Node, name: str, callback: Callable[..., None]) -> Subscription:
+    """A subscription to a topic of the graph; a callback with a second argument also gets the DDS message information.
+
+    Raises ConfigError when this node is not among its readers.
+    """
     topic = graph.topic(name)
     _require(node, topic.readers, f"read '{name}'")
     return node.create_subscription(interface(topic.type), topic.name, callback, profile(topic.qos))

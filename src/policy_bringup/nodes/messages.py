@@ -1,17 +1,17 @@
-"""ROS messages <-> the stack's own types. The only place where both are known."""
+"""ROS messages <-> the stack's own types; pictures, which safety and arm never load, are in image_messages.py."""
 
 from __future__ import annotations
 
 import array
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from policy_bringup.core.rotations import to_quaternion
@@ -19,19 +19,10 @@ from policy_bringup.core.types import (
     UNCERTAINTY_COLUMN,
     ActionChunk,
     Array,
-    ImageSample,
     JointCommand,
-    Pixels,
     Pose,
     StateSample,
 )
-
-try:
-    from cv_bridge import CvBridge
-
-    _to_rgb = CvBridge().imgmsg_to_cv2
-except ImportError:
-    from rosbags.image import message_to_cvimage as _to_rgb
 
 MAX_COLUMNS, MAX_STEPS = 64, 1024
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
@@ -90,37 +81,6 @@ def pose_message(pose: Pose, stamp_ns: int, frame: str) -> PoseStamped:
     position, turn = message.pose.position, message.pose.orientation
     position.x, position.y, position.z = (float(value) for value in pose.position)
     turn.x, turn.y, turn.z, turn.w = to_quaternion(pose.rotation)
-    return message
-
-
-def image_message(pixels: Pixels, stamp_ns: int, camera: str) -> Image:
-    """A picture, uint8 RGB `(height, width, 3)`, as a message. An array keeps rclpy from checking byte by byte."""
-    message = Image()
-    message.header.stamp = time_of(stamp_ns)
-    message.header.frame_id = f"{camera}_optical_frame"
-    message.height, message.width = pixels.shape[:2]
-    message.encoding = "rgb8"
-    message.step = 3 * message.width
-    message.data = array.array("B", np.ascontiguousarray(pixels).tobytes())
-    return message
-
-
-def image_sample(message: Image, received_ns: int, camera: str) -> ImageSample:
-    """A message of any encoding that the converter knows, as uint8 RGB. Raises what the converter raises."""
-    return ImageSample(stamp_of(message.header.stamp), received_ns, camera, np.asarray(_to_rgb(message, "rgb8")))
-
-
-def camera_info(camera: str, width: int, height: int, stamp_ns: int, matrix: Sequence[float]) -> CameraInfo:
-    """A pinhole camera; `matrix` is K, row by row, all zero when the camera is not calibrated."""
-    message = CameraInfo()
-    message.header.stamp = time_of(stamp_ns)
-    message.header.frame_id = f"{camera}_optical_frame"
-    message.width, message.height = width, height
-    message.distortion_model = "plumb_bob"
-    message.d = [0.0] * 5
-    message.k = np.array(matrix, dtype=np.float64)
-    message.r = np.eye(3).ravel()
-    message.p = np.hstack([np.array(matrix).reshape(3, 3), np.zeros((3, 1))]).ravel()
     return message
 
 

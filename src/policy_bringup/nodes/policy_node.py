@@ -22,10 +22,10 @@ from policy_bringup.core.errors import ChunkRefused, ConfigError, ObservationErr
 from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.types import Array
-from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.pace import Pace
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.nodes.worker import Worker
 
 OBJECT_COLUMN = "object.x"
@@ -60,7 +60,7 @@ class PolicyNode(BringupNode):
             spec, graph.topic("camera/{camera}/image_raw").stale_s, graph.topic("joint_states").stale_s
         )
         self._stream = ChunkStream(np.array([limit.max_step for limit in self.deployment.limits]), self._config.blend_s)
-        self._pace = Pace(graph.topic("policy/action").rate_hz)
+        self._throttle = Throttle(graph.topic("policy/action").rate_hz)
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged = False
@@ -109,7 +109,7 @@ class PolicyNode(BringupNode):
             endpoints.subscribe(self, "sim/object_pose", self._take_object)
 
     def _take_image(self, message: Image, camera: str) -> None:
-        sample = messages.image_sample(message, received_now(), camera)
+        sample = image_messages.image_sample(message, received_now(), camera)
         with self._lock:
             self._builder.add_image(sample)
         self._work_if_due()
@@ -142,7 +142,7 @@ class PolicyNode(BringupNode):
         if (
             stamp_ns is not None
             and stamp_ns > self._last_stamp
-            and self._pace.due(stamp_ns)
+            and self._throttle.due(stamp_ns)
             and hasattr(self, "_worker")
         ):
             self._last_stamp = stamp_ns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class Throttle:
     """Says which samples of a faster stream to use so that their mean rate is `rate_hz`.
 
     From 30 Hz pictures, 20 Hz uses two of every three. A gap is not made up for by a burst.

@@ -1,0 +1,53 @@
+# Two commands: `make grasp` runs the main job on a simulated arm, `make test` runs everything CI runs.
+# Neither needs a ROS installation, root or an apt package. Both install into environments inside this folder.
+
+PYTHON ?= python3
+JAZZY := .venv
+KILTED := .venv-kilted
+PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+.PHONY: grasp test lint models opengl clean
+
+grasp: $(JAZZY)/robot.stamp
+	$(JAZZY)/bin/policy run grasp --source expert --json build/grasp.json $(ARGS)
+
+test: opengl lint $(KILTED)/test.stamp
+	$(JAZZY)/bin/python -m pytest --cov=policy_bringup.safety --cov-branch --cov-fail-under=100 $(ARGS)
+	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
+
+lint: $(JAZZY)/test.stamp
+	$(JAZZY)/bin/ruff check .
+	$(JAZZY)/bin/ruff format --check .
+	$(JAZZY)/bin/mypy
+	$(JAZZY)/bin/lint-imports
+
+# The robot files, written anew from the table of kinematics.
+models: $(JAZZY)/robot.stamp
+	$(JAZZY)/bin/python -m policy_bringup.sim.model models/robot
+
+# Pictures in simulation are drawn through OpenGL where its libraries are; CI has them installed, to test both ways.
+opengl:
+	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && ! ldconfig -p | grep -q libEGL.so.1; then \
+	  apt-get update -qq && apt-get install -qq -y libegl1 libgl1 >/dev/null; \
+	fi
+	@ldconfig -p | grep -q libEGL.so.1 || echo "No OpenGL here: pictures are ray cast. For OpenGL: sudo apt-get install libegl1 libgl1"
+
+$(JAZZY)/robot.stamp: setup.cfg constraints.txt
+	@echo "Installing into $(JAZZY) (about 700 MB, once) ..."
+	$(PYTHON) -m venv $(JAZZY)
+	$(JAZZY)/$(PIP_INSTALL) --editable '.[ros-jazzy,robot,sim,sim-gl,console]'
+	@touch $@
+
+$(JAZZY)/test.stamp: $(JAZZY)/robot.stamp
+	$(JAZZY)/$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+$(KILTED)/test.stamp: setup.cfg constraints.txt
+	@echo "Installing into $(KILTED) ..."
+	$(PYTHON) -m venv $(KILTED)
+	$(KILTED)/$(PIP_INSTALL) --editable '.[ros-kilted,robot,sim,sim-gl,console,test]'
+	@touch $@
+
+clean:
+	rm -rf build install log $(JAZZY) $(KILTED)

@@ -1,0 +1,68 @@
+"""Grasping, on a ROS installation: ros2 launch policy_bringup grasp.launch.py mode:=sim source:=expert."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+
+from policy_bringup.core import graph
+from policy_bringup.core.startup import LOG_LEVELS, SOURCES, Options, environment, processes
+
+SHARE = Path(get_package_share_directory("policy_bringup"))
+ARGUMENTS = {
+    "mode": ("sim", "what is driven: " + ", ".join(graph.MODES)),
+    "deployment": (str(SHARE / "config" / "grasp.yaml"), "file that describes robot, cameras, contract and limits"),
+    "source": ("bundle", "who acts: " + ", ".join(SOURCES)),
+    "bundle": (str(SHARE / "models" / "policies" / "grasp"), "folder of the policy bundle"),
+    "episodes": ("0", "episodes to run in simulation; 0 goes on until stopped"),
+    "report": ("", "file for the report of the episodes (JSON)"),
+    "camera_backend": ("auto", "pictures of the simulated cameras: auto, egl, raycast"),
+    "camera_source": ("", "device, video or bag for the camera node"),
+    "seed": ("0", "seed of the simulated scenes"),
+    "console": ("false", "true starts the operator page on this machine"),
+    "domain_id": ("0", "ROS domain"),
+    "log_level": ("info", ", ".join(LOG_LEVELS)),
+}
+
+
+def start(context: LaunchContext) -> list:
+    chosen = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    options = Options(
+        mode=chosen["mode"],
+        deployment=Path(chosen["deployment"]),
+        source=chosen["source"],
+        bundle=Path(chosen["bundle"]) if chosen["source"] == "bundle" else None,
+        episodes=int(chosen["episodes"]),
+        report=Path(chosen["report"]) if chosen["report"] else None,
+        camera_backend=chosen["camera_backend"],
+        camera_source=chosen["camera_source"],
+        seed=int(chosen["seed"]),
+        console=chosen["console"] == "true",
+        domain_id=int(chosen["domain_id"]),
+        log_level=chosen["log_level"],
+    )
+    variables = environment(options.deployment.parent, options.domain_id)
+    return [SetEnvironmentVariable(name, value) for name, value in variables.items()] + [
+        LifecycleNode(
+            package="policy_bringup",
+            executable=process.executable,
+            name=process.name,
+            namespace="",
+            parameters=[dict(process.parameters)],
+            ros_arguments=["--log-level", process.log_level],
+            output="screen",
+            respawn=False,
+            # If any node ends, all are asked to end.
+            on_exit=EmitEvent(event=Shutdown(reason=f"{process.name} ended")),
+        )
+        for process in processes(options)
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    declared = [DeclareLaunchArgument(n, default_value=d, description=t) for n, (d, t) in ARGUMENTS.items()]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])

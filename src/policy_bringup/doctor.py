@@ -1,0 +1,97 @@
+"""What is installed here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from dataclasses import dataclass
+
+EXTRAS = "pip install 'policy_bringup[ros-jazzy,robot,sim]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked for. needed: without it, not even a simulated deployment runs."""
+
+    what: str
+    found: str
+    ok: bool
+    needed: bool = False
+    remedy: str = ""
+
+
+def examine() -> tuple[Finding, ...]:
+    """Looks at everything; opens no device and starts no node."""
+    return (
+        Finding("Python", platform.python_version(), True, True),
+        *_ros(),
+        *_simulator(),
+        *_inference(),
+        *_cameras(),
+        _package("cv_bridge", "image conversion of the ROS installation", "rosbags-image does its work"),
+        _package("viser", "operator page", "pip install 'policy_bringup[console]'"),
+        _package("launch_ros", "ros2 launch", "a ROS installation; `policy run` does its work"),
+    )
+
+
+def _ros() -> list[Finding]:
+    if not _has("rclpy"):
+        return [Finding("ROS 2", "no rclpy", False, True, f"source a ROS installation, or {EXTRAS}")]
+    from policy_bringup.nodes.ros_probe import probe
+
+    facts = probe()
+    words = f"{facts.distribution} from {facts.origin}, rclpy {facts.rclpy}, {facts.rmw}"
+    missing = [name for name in _messages() if not _has(name)]
+    return [
+        Finding("ROS 2", words, True, True),
+        Finding("message packages", "missing: " + ", ".join(missing) if missing else "all", not missing, True, EXTRAS),
+        Finding(
+            "DDS security (SROS2)",
+            "compiled in" if facts.security else "not compiled in",
+            facts.security,
+            remedy="" if facts.security else "needs a ROS installation; the wheels are built without it",
+        ),
+    ]
+
+
+def _messages() -> tuple[str, ...]:
+    return ("sensor_msgs", "geometry_msgs", "std_msgs", "std_srvs", "trajectory_msgs", "diagnostic_msgs")
+
+
+def _simulator() -> list[Finding]:
+    if not _has("mujoco"):
+        return [Finding("simulator", "no mujoco", False, True, "pip install 'policy_bringup[sim]'")]
+    from policy_bringup.sim.views import probe_egl
+
+    reason = probe_egl()
+    return [
+        Finding("simulator", f"MuJoCo {importlib.metadata.version('mujoco-core')}", True, True),
+        Finding("pictures in simulation", "egl" if reason is None else "raycast", reason is None, remedy=reason or ""),
+    ]
+
+
+def _inference() -> list[Finding]:
+    if not _has("onnxruntime"):
+        return [Finding("inference", "no onnxruntime", False, False, "pip install 'policy_bringup[robot]'")]
+    from policy_bringup.inference.providers import available_providers
+
+    return [Finding("execution providers", ", ".join(available_providers()), True)]
+
+
+def _cameras() -> list[Finding]:
+    from policy_bringup.drivers.probe import list_cameras
+
+    cameras = list_cameras()
+    names = ", ".join(f"{camera.device} ({camera.name})" for camera in cameras) or "none"
+    return [
+        Finding("cameras", names, bool(cameras), remedy="" if cameras else "connect a UVC camera for hardware mode")
+    ]
+
+
+def _package(name: str, purpose: str, remedy: str) -> Finding:
+    return Finding(f"{name} ({purpose})", "installed" if _has(name) else "not installed", _has(name), False, remedy)
+
+
+def _has(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

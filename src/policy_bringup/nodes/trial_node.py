@@ -1,0 +1,217 @@
+"""Runs episodes on the simulated arm: home, new scene, arm, wait for success or a stop; then writes a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.client import Client
+from sensor_msgs.msg import CameraInfo, JointState
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.core.config import bounded
+from policy_bringup.core.trials import Episode, Report
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.parameters import load_parameters, text_parameter, whole_parameter
+from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.stage_clock import StageClock
+
+T = TypeVar("T")
+Script = Generator[bool, None, T]
+STEP_S = 0.02
+STOPPED = ("FALLBACK", "ESTOP", "FAULT")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialConfig:
+    """config/trial.yaml."""
+
+    ready_timeout_s: float = bounded(1.0, 600.0, "s")
+    arm_timeout_s: float = bounded(0.1, 60.0, "s")
+    home_timeout_s: float = bounded(1.0, 120.0, "s")
+    home_tolerance_rad: float = bounded(0.001, 0.5, "rad")
+    reset_timeout_s: float = bounded(0.1, 60.0, "s")
+    episode_timeout_s: float = bounded(1.0, 600.0, "s")
+
+
+class TrialNode(BringupNode):
+    """The script below is a generator: each `yield` hands control back to the executor until the next step."""
+
+    def __init__(self) -> None:
+        super().__init__("trial")
+
+    def open(self) -> None:
+        """Subscribes, and readies the script."""
+        self._config = load_parameters(self, self.config_path, TrialConfig)
+        self._count = whole_parameter(self, "episodes", 0, 0, 1_000_000)
+        self._report = text_parameter(self, "report", "")
+        self._clock = StageClock()
+        self._safety: dict[str, str] = {"state": "INIT", "source": ""}
+        self._sim: dict[str, str] = {}
+        self._joints = np.full(len(self.robot.joints), np.nan)
+        self._episodes: list[Episode] = []
+        self._stops: list[str] = []
+        self._verdicts: Counter[str] = Counter()
+        self._clients = {name: endpoints.client(self, name) for name in ("safety/arm", "arm/home", "sim/reset")}
+        self._subscribe()
+        self._script = self._run()
+        self.create_timer(STEP_S, self._step)
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level, sentence and counts."""
+        successes = sum(episode.success for episode in self._episodes)
+        return "ok", "running episodes", {"episodes": len(self._episodes), "successes": successes}
+
+    def close(self) -> None:
+        """Writes the report of what was done, also when stopped half way."""
+        report = Report(tuple(self._episodes), self._clock.latencies.summary(), dict(self._verdicts), dict(self._sim))
+        if self._report:
+            report.save(Path(self._report))
+
+    def _subscribe(self) -> None:
+        camera = self.deployment.contract.observation.images[0].camera
+        endpoints.subscribe(self, "joint_states", self._take_joints)
+        endpoints.subscribe(self, "sim/state", self._take_sim)
+        endpoints.subscribe(self, "safety/state", self._take_state)
+        endpoints.subscribe(self, "safety/verdict", self._take_verdict)
+        endpoints.subscribe(self, f"camera/{camera}/camera_info", self._take_camera)
+        endpoints.subscribe(self, "policy/action", self._take_policy_action)
+        endpoints.subscribe(self, "safety/action", self._take_safe_action)
+        endpoints.subscribe(self, "arm_controller/joint_trajectory", self._take_command)
+
+    def _take_joints(self, message: JointState) -> None:
+        positions = dict(zip(message.name, message.position, strict=False))
+        self._joints = np.array([positions.get(name, np.nan) for name in self.robot.joint_names])
+
+    def _take_sim(self, message: DiagnosticArray) -> None:
+        self._sim = messages.values_of(message.status[0])
+
+    def _take_state(self, message: DiagnosticArray) -> None:
+        self._safety = messages.values_of(message.status[0])
+
+    def _take_verdict(self, message: DiagnosticArray) -> None:
+        verdict, *transitions = message.status
+        rule = messages.values_of(verdict)["rule"]
+        if rule:
+            self._verdicts[rule] += 1
+        for transition in transitions:
+            if messages.values_of(transition)["to"] in STOPPED:
+                self._stops.append(transition.message)
+
+    def _take_camera(self, message: CameraInfo, info: dict[str, int]) -> None:
+        if self._in_charge():
+            self._clock.camera(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+
+    def _take_policy_action(self, message: JointTrajectory, info: dict[str, int]) -> None:
+        if self._in_charge():
+            self._clock.policy(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+
+    def _take_safe_action(self, message: JointTrajectory, info: dict[str, int]) -> None:
+        if self._in_charge():
+            self._clock.safety(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+
+    def _take_command(self, _message: JointTrajectory, info: dict[str, int]) -> None:
+        if self._in_charge():
+            self._clock.arm(info["source_timestamp"])
+
+    def _in_charge(self) -> bool:
+        return self._safety["state"] == "ACTIVE" and self._safety["source"] == "policy"
+
+    def _step(self) -> None:
+        if not self.finished and next(self._script, None) is None:
+            self.finished = True
+
+    def _run(self) -> Script[None]:
+        config = self._config
+        ready = lambda: bool(self._sim) and all(c.service_is_ready() for c in self._clients.values())  # noqa: E731
+        if not (yield from self._wait(ready, config.ready_timeout_s)):
+            self.fail(f"the simulator or a service did not appear within {config.ready_timeout_s:.0f} s")
+            return
+        while self._count == 0 or len(self._episodes) < self._count:
+            if not (yield from self._prepare()):
+                return
+            yield from self._episode(len(self._episodes) + 1)
+            if self._safety["state"] == "FAULT":
+                self.fail(f"safety ended in FAULT: {self._stops[-1] if self._stops else 'no reason was heard'}")
+                return
+
+    def _prepare(self) -> Script[bool]:
+        """Disarmed, home, with a new scene."""
+        config = self._config
+        yield from self._call("safety/arm", SetBool.Request(data=False))
+        if not (yield from self._wait(lambda: self._safety["state"] == "READY", config.ready_timeout_s)):
+            self.fail(f"safety is {self._safety['state']}, not READY: {self._stops[-1] if self._stops else ''}")
+            return False
+        if not self._is_home() and not (yield from self._go_home()):
+            return False
+        yield from self._call("sim/reset", Trigger.Request())
+        episode = self._sim["episode"]
+        if not (yield from self._wait(lambda: self._sim["episode"] != episode, config.reset_timeout_s)):
+            self.fail(f"the simulator did not begin a new episode within {config.reset_timeout_s:.0f} s")
+            return False
+        return True
+
+    def _go_home(self) -> Script[bool]:
+        config = self._config
+        yield from self._call("arm/home", Trigger.Request())
+        if not (yield from self._arm("home")):
+            return False
+        if not (yield from self._wait(self._is_home, config.home_timeout_s)):
+            self.fail(f"the arm did not reach home within {config.home_timeout_s:.0f} s (safety: {self._safety})")
+            return False
+        yield from self._call("safety/arm", SetBool.Request(data=False))
+        return (yield from self._wait(lambda: self._safety["state"] == "READY", config.arm_timeout_s))
+
+    def _arm(self, source: str) -> Script[bool]:
+        began, said = received_now(), ""
+        while (received_now() - began) / 1e9 < self._config.arm_timeout_s:
+            reply = yield from self._call("safety/arm", SetBool.Request(data=True))
+            said = reply.message
+            active = lambda: self._safety["state"] == "ACTIVE" and self._safety["source"] == source  # noqa: E731
+            if reply.success and (yield from self._wait(active, 0.5)):
+                return True
+        self.fail(f"safety could not be armed for '{source}' within {self._config.arm_timeout_s:.0f} s: {said}")
+        return False
+
+    def _episode(self, number: int) -> Script[None]:
+        self._stops.clear()
+        if not (yield from self._arm("policy")):
+            return
+        began = received_now()
+        ended = lambda: self._sim["success"] == "true" or self._safety["state"] in STOPPED  # noqa: E731
+        in_time = yield from self._wait(ended, self._config.episode_timeout_s)
+        success = self._sim["success"] == "true"
+        outcome = "success" if success else ("stopped" if in_time else "timeout")
+        duration_s = (received_now() - began) / 1e9
+        self._episodes.append(Episode(number, success, outcome, duration_s, tuple(self._stops)))
+        self.get_logger().info(f"episode {number}: {outcome} after {duration_s:.1f} s {' '.join(self._stops)}")
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> Script[bool]:
+        began = received_now()
+        while not condition():
+            if (received_now() - began) / 1e9 > timeout_s:
+                return False
+            yield True
+        return True
+
+    def _call(self, name: str, request: Any) -> Script[Any]:
+        client: Client = self._clients[name]
+        future = client.call_async(request)
+        while not future.done():
+            yield True
+        return future.result()
+
+
+def main() -> int:
+    """Entry point."""
+    return run(TrialNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+"""What the command line shows: tables a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from policy_bringup.core.trials import STAGES, Report, wilson
+from policy_bringup.doctor import Finding
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Episodes and successes, latency per stage, verdicts by rule."""
+    console = console or Console()
+    console.print(_episodes(report))
+    if report.latency_ms:
+        console.print(_latencies(report))
+    console.print(_verdicts(report))
+    for stop in report.stops:
+        console.print(f"stopped: {stop}", markup=False)
+
+
+def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
+    """One line per finding, with what to do about it."""
+    table = Table("", "what", "found", "to do", title="policy doctor")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]optional[/]")
+        table.add_row(mark, finding.what, finding.found, finding.remedy)
+    (console or Console()).print(table)
+
+
+def _episodes(report: Report) -> Table:
+    count, good = len(report.episodes), report.successes
+    low, high = wilson(good, count)
+    table = Table("episodes", "successes", "rate", "95 % interval", "mean time", "safety stops", title="episodes")
+    times = [episode.duration_s for episode in report.episodes if episode.success]
+    table.add_row(
+        str(count),
+        str(good),
+        f"{good / count:.1%}" if count else "-",
+        f"{low:.1%} to {high:.1%}",
+        f"{sum(times) / len(times):.1f} s" if times else "-",
+        str(len(report.stops)),
+    )
+    return table
+
+
+def _latencies(report: Report) -> Table:
+    table = Table("stage", "p50 ms", "p99 ms", "max ms", "samples", title="latency from the camera's stamp")
+    for stage in STAGES:
+        if stage in report.latency_ms:
+            row = report.latency_ms[stage]
+            table.add_row(stage, *(f"{row[key]:.1f}" for key in ("p50", "p99", "max")), f"{row['count']:.0f}")
+    return table
+
+
+def _verdicts(report: Report) -> Table:
+    table = Table("rule", "verdicts", title="verdicts by rule")
+    for rule, count in sorted(report.verdicts.items(), key=lambda item: -item[1]):
+        table.add_row(rule, str(count))
+    return table
