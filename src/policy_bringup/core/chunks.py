@@ -27,9 +27,7 @@ def value_at(chunk: ActionChunk, stamp_ns: int) -> Array:
         last: Array = chunk.values[-1]
         return last
     t0, t1 = chunk.times_s[later - 1], chunk.times_s[later]
-    weight = (t - t0) / (t1 - t0)
-    between: Array = (1.0 - weight) * chunk.values[later - 1] + weight * chunk.values[later]
-    return between
+    return _mixed(chunk.values[later - 1], chunk.values[later], (t - t0) / (t1 - t0))
 
 
 def remaining(chunk: ActionChunk, stamp_ns: int) -> ActionChunk | None:
@@ -50,6 +48,16 @@ def delayed(chunk: ActionChunk, start_ns: int) -> ActionChunk:
     return replace(chunk, times_s=chunk.times_s + (start_ns - chunk.stamp_ns) / 1e9)
 
 
+def _mixed(old: Array, new: Array, weight: Array | float) -> Array:
+    """From `old` (weight 0) to `new` (weight 1), never outside the two.
+
+    Why not the new path plus a fading offset: beside a limit, two paths within it would add up to one beyond it. And
+    why clipped: a gripper commanded to exactly its limit must not leave it by a rounding error.
+    """
+    mixed: Array = np.clip(old + weight * (new - old), np.minimum(old, new), np.maximum(old, new))
+    return mixed
+
+
 def _anchored(chunk: ActionChunk, stamp_ns: int, value: Array) -> ActionChunk:
     """The chunk with one step before its first: `value` `(columns,)` at `stamp_ns`, where following it begins."""
     return replace(
@@ -63,8 +71,8 @@ def _anchored(chunk: ActionChunk, stamp_ns: int, value: Array) -> ActionChunk:
 class ChunkStream:
     """One policy's chunks, joined. Deviations it may smooth are bounded; a jump it must not hide is refused.
 
-    max_step: `(columns,)`, largest distance of the first step from the measured values, and of any join from the path
-    being executed. blend_s: time over which a join fades out.
+    max_step: `(columns,)`, largest distance of a chunk's first step from the measured values at standstill, else from
+    the path being executed at that moment. blend_s: time over which the old path fades out.
     """
 
     def __init__(self, max_step: Array, blend_s: float) -> None:
@@ -97,11 +105,11 @@ class ChunkStream:
         if ahead is None:
             late_ms = (now_ns - chunk.stamp_ns) / 1e6
             raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")
-        offset = value_at(path, now_ns) - value_at(chunk, now_ns)
-        self._refuse_jump(-offset, chunk.names, "the path being executed")
+        old = np.stack([value_at(path, chunk.stamp_ns + round(t * 1e9)) for t in ahead.times_s.tolist()])
+        self._refuse_jump(ahead.values[0] - old[0], chunk.names, "the path being executed")
         elapsed = ahead.times_s - (now_ns - chunk.stamp_ns) / 1e9
-        fade = np.clip(1.0 - elapsed / self._blend_s, 0.0, 1.0)
-        return replace(ahead, values=ahead.values + fade[:, None] * offset)
+        faded = np.clip(elapsed / self._blend_s, 0.0, 1.0)[:, None]
+        return replace(ahead, values=_mixed(old, ahead.values, faded))
 
     def _refuse_jump(self, jump: Array, names: tuple[str, ...], start: str) -> None:
         within = np.abs(jump) <= self._max_step

@@ -55,6 +55,8 @@ def load_deployment(path: Path | str, overrides: Mapping[str, Any] | None = None
     robot = build(Robot, read_yaml(robot_path), str(robot_path))
     _check_robot(robot, str(robot_path))
     _check_contract(deployment, robot, str(path))
+    _check_observation(deployment, str(path))
+    _check_limits(deployment, robot, str(path))
     return deployment, robot
 
 
@@ -66,8 +68,11 @@ def _check_robot(robot: Robot, where: str) -> None:
             raise ConfigError(f"{where}: {name}: lower {lower} must be below upper {upper}")
         if not lower <= home <= upper:
             raise ConfigError(f"{where}: {name}: home {home} must be from {lower} to {upper}")
-    if len(set(robot.joint_names)) != len(robot.joint_names):
-        raise ConfigError(f"{where}: joints: a name stands twice")
+    if not robot.joints:
+        raise ConfigError(f"{where}: joints: there must be at least one")
+    names = (*robot.joint_names, gripper.joint, gripper.mimic)
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{where}: joints and gripper: a joint name stands twice in {', '.join(names)}")
 
 
 def _check_contract(deployment: Deployment, robot: Robot, where: str) -> None:
@@ -80,20 +85,61 @@ def _check_contract(deployment: Deployment, robot: Robot, where: str) -> None:
             f"{where}: contract: action columns of {action.space.value} space must be "
             f"{', '.join((*arm, *GRIPPER_COLUMNS))}, found {', '.join(action.names)}"
         )
-    if tuple(limit.name for limit in deployment.limits) != action.names:
-        raise ConfigError(f"{where}: limits: must list the action columns in order: {', '.join(action.names)}")
     if not 1 <= action.execute <= action.steps or not action.dt_s > 0.0:
         raise ConfigError(f"{where}: contract: action needs 1 <= execute <= steps and dt_s > 0")
-    if contract.observation.history < 1:
-        raise ConfigError(f"{where}: contract: observation: history must be 1 or more")
-    for image in contract.observation.images:
-        if image.camera not in deployment.camera_names:
+    units = _units(robot)
+    for column in (*contract.observation.state, *action.columns):
+        if column.unit != units.get(column.name, column.unit):
             raise ConfigError(
-                f"{where}: contract: image '{image.camera}' has no camera; "
-                f"there are {', '.join(deployment.camera_names)}"
+                f"{where}: contract: '{column.name}' is in {units[column.name]}, found unit '{column.unit}'"
             )
+
+
+def _units(robot: Robot) -> dict[str, str]:
+    tool = zip(TOOL_COLUMNS, ("m", "m", "m", "rad", "rad", "rad"), strict=True)
+    gripper = {
+        **dict(zip(GRIPPER_COLUMNS, ("m", "N"), strict=True)),
+        robot.gripper.joint: "m",
+        robot.gripper.mimic: "m",
+    }
+    return {**dict(tool), **dict.fromkeys(robot.joint_names, "rad"), **gripper}
+
+
+def _check_observation(deployment: Deployment, where: str) -> None:
+    names, spec = deployment.camera_names, deployment.contract.observation
+    if len(set(names)) != len(names) or any("/" in name for name in names):
+        raise ConfigError(f"{where}: cameras: each needs a name of its own without '/', found {', '.join(names)}")
+    if spec.history < 1 or not spec.spacing_s > 0.0:
+        raise ConfigError(f"{where}: contract: observation: history must be 1 or more, and spacing_s above 0")
+    cameras = [image.camera for image in spec.images]
+    for what, listed in (("image", cameras), ("state column", list(spec.names))):
+        for name in listed:
+            if listed.count(name) > 1:
+                raise ConfigError(f"{where}: contract: observation: {what} '{name}' stands twice")
+    for image in spec.images:
+        if image.camera not in names:
+            raise ConfigError(f"{where}: contract: image '{image.camera}' has no camera; there are {', '.join(names)}")
         if image.resize not in RESIZE_RULES or image.encoding != "rgb8" or min(image.height, image.width) < 1:
             raise ConfigError(
                 f"{where}: contract: image '{image.camera}' needs encoding rgb8, a size of at least 1 x 1, "
                 f"and resize one of {', '.join(RESIZE_RULES)}"
+            )
+
+
+def _check_limits(deployment: Deployment, robot: Robot, where: str) -> None:
+    names = deployment.contract.action.names
+    if tuple(limit.name for limit in deployment.limits) != names:
+        raise ConfigError(f"{where}: limits: must list the action columns in order: {', '.join(names)}")
+    width, force = GRIPPER_COLUMNS
+    reach = {joint.name: (joint.lower, joint.upper) for joint in robot.joints}
+    reach |= {width: (robot.gripper.lower, robot.gripper.upper), force: (0.0, robot.gripper.force)}
+    for limit in deployment.limits:
+        if not limit.lower <= limit.upper:
+            raise ConfigError(
+                f"{where}: limits: {limit.name}: lower {limit.lower} must not be above upper {limit.upper}"
+            )
+        lower, upper = reach.get(limit.name, (limit.lower, limit.upper))
+        if not lower <= limit.lower <= limit.upper <= upper:
+            raise ConfigError(
+                f"{where}: limits: {limit.name}: {limit.lower} to {limit.upper} leaves the robot's {lower} to {upper}"
             )

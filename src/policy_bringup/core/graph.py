@@ -101,8 +101,8 @@ TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/Diag
 
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
-    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera"), ("policy", "console"),      SENSOR,  True,  0.15),
-    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera"), ("trial",),                 SENSOR,  True,  0.15),
+    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
+    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
     Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
     Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy", "console"),      STATE,   True,  0.1),
     Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),

@@ -89,6 +89,7 @@ def environment(config_folder: Path, domain_id: int) -> dict[str, str]:
 
 
 def _check(options: Options) -> None:
+    graph.nodes(options.mode)
     if options.source not in SOURCES:
         raise ConfigError(f"source: must be one of {', '.join(SOURCES)}, found '{options.source}'")
     if options.log_level not in LOG_LEVELS:

@@ -18,5 +18,6 @@ class Throttle:
         # Half a period early counts: stamps jitter, and waiting for the next one would halve the rate.
         if stamp_ns < self._next_ns - self._period_ns // 2:
             return False
-        self._next_ns = max(self._next_ns, stamp_ns - self._period_ns // 2) + self._period_ns
+        after_a_gap = stamp_ns > self._next_ns + self._period_ns
+        self._next_ns = (stamp_ns if after_a_gap else self._next_ns) + self._period_ns
         return True

@@ -1,0 +1,19 @@
+"""Shared by all tests: where things lie, and one ROS domain for the whole run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def config_folder() -> Path:
+    return ROOT / "config"
+
+
+@pytest.fixture(scope="session")
+def domain_id() -> int:
+    """One domain per run, away from the default one, so that runs beside each other do not hear each other."""
+    return 1 + os.getpid() % 100

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from policy_bringup.core import graph
+from policy_bringup.core.errors import ConfigError
+from policy_bringup.core.startup import Options, environment, processes
+
+
+@pytest.fixture
+def options(config_folder: Path):
+    def make(**choices) -> Options:
+        return Options(**{"mode": "sim", "deployment": config_folder / "grasp.yaml", "source": "expert", **choices})
+
+    return make
+
+
+def test_every_node_of_the_mode_is_started_and_the_optional_ones_only_when_asked(options):
+    names = [process.name for process in processes(options())]
+    assert names == ["sim", "policy", "safety", "arm", "trial"]
+    assert [process.name for process in processes(options(console=True))] == [*names, "console"]
+
+
+def test_hardware_has_a_camera_node_and_no_simulator(options, tmp_path: Path):
+    names = [process.name for process in processes(options(mode="hardware", source="bundle", bundle=tmp_path))]
+    assert names == ["camera", "policy", "safety", "arm"]
+
+
+def test_shadow_mode_has_no_arm_node(options, tmp_path: Path):
+    names = [process.name for process in processes(options(mode="shadow", source="bundle", bundle=tmp_path))]
+    assert "arm" not in names
+
+
+def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(options):
+    for process in processes(options(seed=7)):
+        entry = next(node for node in graph.NODES if node.name == process.name)
+        assert set(process.parameters) == {"deployment", *entry.parameters}
+    sim = processes(options(seed=7))[0]
+    assert sim.parameters["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"mode": "flight"}, "mode: must be one of sim, hardware, gazebo, shadow, found 'flight'"),
+        ({"source": "oracle"}, "source: must be one of bundle, expert, found 'oracle'"),
+        ({"mode": "hardware"}, "source: the expert reads the simulator's object pose; mode 'hardware' has none"),
+        ({"source": "bundle"}, "bundle: is missing; give the folder of a policy bundle"),
+        ({"episodes": -1}, "episodes: must be 0 (without end) or more, found -1"),
+        ({"log_level": "loud"}, "log_level: must be one of"),
+        ({"deployment": Path("/nowhere.yaml")}, "deployment: there is no file /nowhere.yaml"),
+    ],
+)
+def test_a_choice_that_cannot_work_is_refused_with_the_reason(options, choices, sentence: str):
+    with pytest.raises(ConfigError) as refusal:
+        processes(options(**choices))
+    assert str(refusal.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("domain", [0, 101])
+def test_the_environment_stays_on_this_machine_and_sets_the_profile_for_both_distributions(
+    config_folder: Path, domain: int
+):
+    variables = environment(config_folder, domain)
+    assert variables["ROS_DOMAIN_ID"] == str(domain)
+    assert variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        assert Path(variables[name]).is_file()
+
+
+@pytest.mark.parametrize("domain", [-1, 102])
+def test_a_domain_outside_the_range_of_dds_ports_is_refused(config_folder: Path, domain: int):
+    with pytest.raises(ConfigError, match="domain_id: must be from 0 to 101"):
+        environment(config_folder, domain)
