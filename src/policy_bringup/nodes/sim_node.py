@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from policy_bringup.nodes.parameters import text_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
-from policy_bringup.sim.views import CameraSize, open_view
+from policy_bringup.sim.views import open_view
 from policy_bringup.sim.world import World
 
 
@@ -36,16 +37,18 @@ class SimNode(BringupNode):
         self._world = World(self._config, self.robot)
         self._task = make_task(self.deployment.task, self._config)
         self._rng = np.random.default_rng(whole_parameter(self, "seed", 0, 0, 2**31 - 1))
-        sizes = [CameraSize(camera.name, camera.width, camera.height) for camera in self.deployment.cameras]
-        self._view = open_view(self._world, sizes, backend)
-        self.get_logger().info(f"simulated cameras draw with {self._view.backend}")
+        self._task.reset(self._world, self._rng)
+        # A renderer belongs to the thread that opened it.
+        self._artist = ThreadPoolExecutor(max_workers=1)
+        self._view = self._artist.submit(open_view, self._world.model, self.deployment.cameras, backend).result()
+        self.get_logger().info(f"simulated cameras draw with {self._view.backend}. {self._view.note}")
+        self._fovy = {camera.name: camera.fovy for camera in self._config.cameras}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._snapshot: tuple[int, Array] | None = None
         self._episode = 0
         self._late_ticks = self._ticks = 0
         self._real_time_factor = 1.0
-        self._task.reset(self._world, self._rng)
         self._joints = endpoints.publisher(self, "joint_states")
         self._object = endpoints.publisher(self, "sim/object_pose")
         self._state = endpoints.publisher(self, "sim/state")
@@ -62,20 +65,19 @@ class SimNode(BringupNode):
 
     def start(self) -> None:
         """Time begins to pass."""
-        loops = (self._run_physics, self._run_cameras)
-        self._threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
-        for thread in self._threads:
-            thread.start()
+        self._artist.submit(self._guard, self._run_cameras)
+        self._physics = threading.Thread(target=self._guard, args=(self._run_physics,), daemon=True)
+        self._physics.start()
 
     def stop(self) -> None:
         """Time stops."""
         self._stopping.set()
-        for thread in getattr(self, "_threads", []):
-            thread.join(timeout=2.0)
+        self._physics.join()
 
     def close(self) -> None:
-        """Frees the renderer."""
-        self._view.close()
+        """Frees the renderer, once its last picture is drawn."""
+        self._artist.submit(self._view.close)
+        self._artist.shutdown()
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence, real-time factor and late physics ticks."""
@@ -129,8 +131,9 @@ class SimNode(BringupNode):
         for name, (picture, info) in self._pictures.items():
             pixels = self._view.render(name)
             height, width = pixels.shape[:2]
+            matrix = image_messages.pinhole(self._fovy[name], width, height)
             picture.publish(image_messages.image_message(pixels, stamp_ns, name))
-            info.publish(image_messages.camera_info(name, width, height, stamp_ns, self._view.intrinsics(name)))
+            info.publish(image_messages.camera_info(name, width, height, stamp_ns, matrix))
 
     def _take_command(self, message: JointTrajectory) -> None:
         try:
@@ -142,7 +145,7 @@ class SimNode(BringupNode):
 
     def _serve_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
-            self._task.reset(self._world, self._rng)
+            self._task.reset(self._world, self._rng, at_home=False)
             self._episode += 1
         response.success, response.message = True, f"episode {self._episode}"
         return response
@@ -152,7 +155,8 @@ class SimNode(BringupNode):
             values = {
                 "episode": self._episode,
                 "success": self._task.success,
-                "height": self._task.height,
+                "failure": self._task.outcome.failure,
+                "height": self._task.outcome.height,
                 "camera_backend": self._view.backend,
                 "real_time_factor": self._real_time_factor,
             }
