@@ -1,0 +1,189 @@
+"""The policy bundle: a folder with `policy.onnx` and `policy.yaml`. It fails closed: what does not fit is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import yaml
+
+from policy_bringup.core.errors import ContractError
+from policy_bringup.core.types import Contract
+from policy_bringup.inference.agreement import check_agreement
+from policy_bringup.inference.manifest import (
+    FORMAT,
+    Fingerprint,
+    Manifest,
+    OnnxFile,
+    Provenance,
+    Uncertainty,
+    build_manifest,
+    read_manifest,
+)
+from policy_bringup.inference.providers import CPU_PROVIDER, open_session
+from policy_bringup.inference.signature import check_graph
+
+MANIFEST_FILE = "policy.yaml"
+MODEL_FILE = "policy.onnx"
+_NO_FILES: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A policy that was accepted. `model` holds the very bytes whose hash was checked; they are not read a second time.
+
+    Why: between a check and a second reading the file could change.
+    """
+
+    folder: Path
+    manifest: Manifest
+    model: bytes = field(repr=False)
+
+    @property
+    def contract(self) -> Contract:
+        """What the policy reads and writes."""
+        return self.manifest.contract
+
+    @property
+    def name(self) -> str:
+        """The policy's name: its folder's."""
+        return self.folder.name
+
+
+def load_bundle(folder: Path | str, expected: Contract) -> Bundle:
+    """Reads the bundle in `folder`, for the robot and configuration that `expected` describes.
+
+    Raises ContractError, with one sentence, for anything missing, changed, out of bounds or different from `expected`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ContractError(f"{folder}: there is no such policy folder")
+    manifest = read_manifest(folder / MANIFEST_FILE)
+    path = _model_path(folder, manifest.onnx.file)
+    model = _read(path)
+    if hashlib.sha256(model).hexdigest() != manifest.onnx.sha256:
+        raise ContractError(f"{path}: its sha256 is not the one in {MANIFEST_FILE}: it is not the graph exported there")
+    check_agreement(manifest.contract, expected, str(folder / MANIFEST_FILE))
+    _check_model(model, manifest.contract, path)
+    return Bundle(folder, manifest, model)
+
+
+def write_bundle(
+    folder: Path | str,
+    *,
+    contract: Contract,
+    uncertainty: Uncertainty,
+    fingerprint: Fingerprint,
+    provenance: Provenance,
+    opset: int,
+    parity_max_abs_error: float,
+    model: bytes,
+    files: Mapping[str, bytes] = _NO_FILES,
+) -> Bundle:
+    """Writes a bundle, or replaces the one in `folder` whole; `files` (name -> content) go beside it, e.g. report.md.
+
+    The bundle is complete and on the disk before it gets its name. Raises ContractError for what `load_bundle` would
+    refuse, and OSError; either way an older bundle in `folder` stays as it was. A replacement is two renames: whoever
+    loads between them finds no folder and refuses.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file():
+        raise ContractError(f"{folder}: exists and is no policy bundle, so it is not replaced")
+    onnx = OnnxFile(MODEL_FILE, hashlib.sha256(model).hexdigest(), opset, parity_max_abs_error)
+    sections = {"uncertainty": uncertainty, "fingerprint": fingerprint, "onnx": onnx, "provenance": provenance}
+    text = _dump({"format": FORMAT, "contract": contract, **sections})
+    manifest = build_manifest(yaml.safe_load(text), folder / MANIFEST_FILE)
+    _check_model(model, contract, folder / MODEL_FILE)
+    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        fresh.mkdir(parents=True)
+        for name, content in {**files, MODEL_FILE: model, MANIFEST_FILE: text.encode()}.items():
+            _write(fresh, name, content)
+        _sync(fresh)
+        _put_in_place(fresh, folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Bundle(folder, manifest, model)
+
+
+def _check_model(model: bytes, contract: Contract, path: Path) -> None:
+    check_graph(open_session(model, (CPU_PROVIDER,), 1, str(path)), contract, str(path))
+
+
+def _model_path(folder: Path, name: str) -> Path:
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a ring of links, a zero byte
+        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: is no usable name ({error})") from error
+    if folder.resolve() not in path.parents:
+        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: must be inside the policy's folder, found '{name}'")
+    if path.suffix != ".onnx":
+        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: must be an .onnx file, found '{name}'")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ContractError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    path = folder / name
+    if folder not in Path(os.path.normpath(path)).parents:
+        raise ContractError(f"{folder.name}: a bundle's file must be inside its folder, found '{name}'")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = fresh.with_name(f"{fresh.name}.old")
+    folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _dump(data: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(_plain(data), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value.item() if isinstance(value, np.generic) else value

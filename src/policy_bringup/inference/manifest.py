@@ -1,0 +1,113 @@
+"""policy.yaml: what a policy reads and writes, when it must not act, what it was trained on and made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policy_bringup.core.config import bounded, build, read_yaml, required
+from policy_bringup.core.errors import ConfigError, ContractError
+from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
+
+FORMAT = 1
+"""Version of policy.yaml that this code reads and writes."""
+THUMBNAIL = 8
+"""Rows and columns of a camera's thumbnail in the fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How the policy's doubt is measured (`kind`, e.g. "ensemble") and from which value on it must not act.
+
+    `threshold` is the value that a share of `false_alarm_rate` of the steps of good episodes exceeded, out of
+    `calibration_episodes` episodes that training did not see.
+    """
+
+    kind: str = required()
+    threshold: float = bounded(0.0, 1e9)
+    false_alarm_rate: float = bounded(0.0, 1.0)
+    calibration_episodes: int = bounded(1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the training data looked like at the start of an episode, to notice a swapped camera or a moved robot.
+
+    cameras: camera -> mean first picture as 8x8 grey values 0..255 (64 numbers, row by row, from the top left; grey =
+    0.299 R + 0.587 G + 0.114 B, then area means). start_pose: mean first state, in the contract's state columns.
+    """
+
+    cameras: dict[str, tuple[float, ...]] = bounded(0.0, 255.0, "grey level")
+    start_pose: tuple[float, ...] = bounded(-1000.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """The graph: file in the bundle's folder, its hash, and its largest difference from the network it came from."""
+
+    file: str = required()
+    sha256: str = required()
+    opset: int = bounded(1, 1000)
+    parity_max_abs_error: float = bounded(0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Hashes of what the policy was made from."""
+
+    dataset: str = required()
+    configuration: str = required()
+    code: str = required()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What policy.yaml says, key by key."""
+
+    format: int = bounded(FORMAT, FORMAT)
+    contract: Contract = required()
+    uncertainty: Uncertainty = required()
+    fingerprint: Fingerprint = required()
+    onnx: OnnxFile = required()
+    provenance: Provenance = required()
+
+    def __post_init__(self) -> None:
+        observation, action = self.contract.observation, self.contract.action
+        cameras = [image.camera for image in observation.images]
+        for names in (cameras, observation.names, (*action.names, UNCERTAINTY_COLUMN)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"contract: a name stands twice in {', '.join(names)}")
+        if observation.history < 1:
+            raise ValueError(f"contract: observation history must be 1 or more, found {observation.history}")
+        if not 1 <= action.execute <= action.steps:
+            raise ValueError(f"contract: action execute must be from 1 to {action.steps} steps, found {action.execute}")
+        if not (action.dt_s > 0.0 and observation.spacing_s > 0.0):
+            raise ValueError("contract: action dt_s and observation spacing_s must be more than 0 s")
+        if set(self.fingerprint.cameras) != set(cameras):
+            raise ValueError("fingerprint: cameras must be the contract's cameras")
+        if any(len(grey) != THUMBNAIL * THUMBNAIL for grey in self.fingerprint.cameras.values()):
+            raise ValueError(f"fingerprint: a camera must have {THUMBNAIL * THUMBNAIL} grey values")
+        if len(self.fingerprint.start_pose) != len(observation.state):
+            raise ValueError(f"fingerprint: start_pose must have {len(observation.state)} values")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a policy.yaml, without a look at the graph beside it. Raises ContractError."""
+    try:
+        data = read_yaml(path)
+    except ConfigError as error:
+        raise ContractError(str(error)) from error
+    # First: another version may have other keys, which would be named as unknown or missing.
+    if data.get("format") != FORMAT:
+        raise ContractError(f"{path}: has format {data.get('format')}; this software reads format {FORMAT}")
+    return build_manifest(data, path)
+
+
+def build_manifest(data: Mapping[str, Any], path: Path) -> Manifest:
+    """The keys of a policy.yaml as a manifest; `path` is the file that errors name. Raises ContractError."""
+    try:
+        return build(Manifest, data, str(path))
+    except ConfigError as error:
+        raise ContractError(str(error)) from error

@@ -1,0 +1,139 @@
+"""Shows an operator what the robot does and why it stopped, and hands on the buttons of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import SetBool, Trigger
+
+from policy_bringup.console.config import ConsoleConfig
+from policy_bringup.console.drawing import load_drawing
+from policy_bringup.console.page import Commands, Page
+from policy_bringup.console.server import is_loopback
+from policy_bringup.console.words import Health, Transition
+from policy_bringup.core.rotations import from_quaternion
+from policy_bringup.core.types import Pose
+from policy_bringup.nodes import endpoints, image_messages, messages
+from policy_bringup.nodes.parameters import load_parameters
+from policy_bringup.nodes.runtime import BringupNode, received_now, run
+
+REFRESH_HZ = 10.0
+SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
+
+
+class ConsoleNode(BringupNode):
+    """The page is fed by the executor; its buttons wait for their answers in threads of their own."""
+
+    def __init__(self) -> None:
+        super().__init__("console")
+
+    def open(self) -> None:
+        """Starts to serve the page; an address that cannot be had refuses the start."""
+        self._config = load_parameters(self, self.config_path, ConsoleConfig)
+        links = load_drawing(self.config_folder / self.robot.urdf)
+        self._clients = {name: endpoints.client(self, name) for name in SERVICES}
+        title = f"{self.robot.name}: {self.deployment.task}"
+        self._page = Page(self._config, title, links, self.deployment.camera_names, self._commands())
+        self.get_logger().info(f"operator page: {self._page.url}")
+        if not is_loopback(self._config.host):
+            self.get_logger().warning(
+                f"the operator page has no authentication: whoever reaches {self._page.url} can arm the robot"
+            )
+        self._subscribe()
+        self.create_timer(1.0 / REFRESH_HZ, lambda: self._page.refresh(received_now()))
+
+    def close(self) -> None:
+        """Stops serving."""
+        if hasattr(self, "_page"):
+            self._page.close()
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level, sentence and values."""
+        return "ok", "serving", {"url": self._page.url, "watched": self._page.watched}
+
+    def _subscribe(self) -> None:
+        for camera in self.deployment.camera_names:
+            endpoints.subscribe(self, f"camera/{camera}/image_raw", lambda image, c=camera: self._take_image(image, c))
+        endpoints.subscribe(self, "joint_states", self._take_joints)
+        endpoints.subscribe(self, "sim/object_pose", self._take_object)
+        endpoints.subscribe(self, "sim/state", self._take_sim)
+        endpoints.subscribe(self, "safety/state", self._take_state)
+        endpoints.subscribe(self, "safety/verdict", self._take_verdict)
+        endpoints.subscribe(self, "/diagnostics", self._take_diagnostics)
+
+    def _take_image(self, message: Image, camera: str) -> None:
+        now_ns = received_now()
+        if self._page.wants_picture(camera, now_ns):
+            self._page.picture(image_messages.image_sample(message, now_ns, camera))
+
+    def _take_joints(self, message: JointState) -> None:
+        self._page.joints(dict(zip(message.name, message.position, strict=False)), received_now())
+
+    def _take_object(self, message: PoseStamped) -> None:
+        sample = messages.pose_sample(message, received_now(), "object")
+        with contextlib.suppress(ValueError):  # without an orientation it cannot be drawn, and fades
+            self._page.object_pose(Pose(sample.values[:3], from_quaternion(*sample.values[3:])), sample.received_ns)
+
+    def _take_sim(self, message: DiagnosticArray) -> None:
+        self._page.trial(messages.values_of(message.status[0]))
+
+    def _take_state(self, message: DiagnosticArray) -> None:
+        status = message.status[0]
+        self._page.state(status.message, messages.values_of(status), received_now())
+
+    def _take_verdict(self, message: DiagnosticArray) -> None:
+        verdict, *transitions = message.status
+        self._page.verdict(messages.values_of(verdict))
+        for status in transitions:
+            values = messages.values_of(status)
+            who, before, after, rule = (values[key] for key in ("who", "from", "to", "rule"))
+            self._page.transition(Transition(self.stamp_now(), status.message, who, before, after, rule))
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        words = {level: word for word, level in messages.LEVELS.items()}
+        for status in message.status:
+            level = words.get(status.level, "error")
+            values = messages.values_of(status)
+            self._page.health(Health(status.name, level, status.message, received_now(), values))
+
+    def _commands(self) -> Commands:
+        def reset() -> str:
+            # The button's own stop is let go first: ESTOP only resets while released, and a reset never moves the arm.
+            released = self._ask("safety/stop", SetBool.Request(data=False))
+            return f"stop released: {released}; reset: {self._ask('safety/reset', Trigger.Request())}"
+
+        return Commands(
+            on_arm=lambda: self._ask("safety/arm", SetBool.Request(data=True)),
+            on_disarm=lambda: self._ask("safety/arm", SetBool.Request(data=False)),
+            on_stop=lambda: self._ask("safety/stop", SetBool.Request(data=True)),
+            on_reset=reset,
+            on_home=lambda: self._ask("arm/home", Trigger.Request()),
+        )
+
+    def _ask(self, name: str, request: Any) -> str:
+        """Calls a service from a button's thread; the executor's thread delivers the answer."""
+        client = self._clients[name]
+        if not client.service_is_ready():
+            return f"nobody serves {name}: is its node running?"
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        if not answered.wait(self._config.answer_timeout_s):
+            client.remove_pending_request(future)
+            return f"{name} did not answer within {self._config.answer_timeout_s:g} s"
+        response = future.result()
+        return f"{'done' if response.success else 'refused'}: {response.message}"
+
+
+def main() -> int:
+    """Entry point."""
+    return run(ConsoleNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,169 @@
+"""The gate: every source of actions in, safe actions out. Judging is in policy_bringup.safety; this node only carries.
+
+Callbacks hand over what arrived; a thread of its own ticks at a fixed rate and is the only one that publishes actions.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core import graph
+from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.types import ActionChunk
+from policy_bringup.inference.manifest import read_manifest
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.parameters import load_parameters, text_parameter
+from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.safety_messages import SafetyMessages
+from policy_bringup.safety.limits import Limits, SafetyConfig
+from policy_bringup.safety.monitor import Reply, SafetyMonitor
+from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a callback may keep the tick thread waiting for the interpreter (Python's default is ten times as long)."""
+
+
+class SafetyNode(BringupNode):
+    """Starts disarmed. A fault in it ends in silence, and the arm node's watchdog holds the arm."""
+
+    def __init__(self) -> None:
+        super().__init__("safety")
+
+    def open(self) -> None:
+        """Loads limits and threshold, subscribes to every source."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._action = self.deployment.contract.action
+        rate_hz = graph.topic("safety/action").rate_hz
+        config = load_parameters(self, self.config_path, SafetyConfig, tick_rate_hz=rate_hz)
+        limits = Limits(config, self._action, self.deployment.limits, self.robot.joints, self._threshold())
+        chain = Chain.from_urdf(self.config_folder / self.robot.urdf, self.robot.base_frame, self.robot.tool_frame)
+        self._proprioception = Proprioception(self.robot, chain)
+        self._messages = SafetyMessages(self.robot.base_frame, self._action)
+        self._monitor = SafetyMonitor(limits)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._period_s = 1.0 / rate_hz
+        self._state_every = round(rate_hz / graph.topic("safety/state").rate_hz)
+        self._verdict: Any = None
+        self._action_output = endpoints.publisher(self, "safety/action")
+        self._verdict_output = endpoints.publisher(self, "safety/verdict")
+        self._state_output: Publisher = endpoints.publisher(self, "safety/state")
+        endpoints.subscribe(self, "joint_states", self._take_joints)
+        endpoints.subscribe(self, "safety/estop", self._take_estop)
+        for source in config.sources:
+            name = f"{source}/action"
+            endpoints.subscribe(self, name, lambda message, s=source, n=name: self._take_action(message, s, n))
+        endpoints.serve(self, "safety/arm", self._serve_arm)
+        endpoints.serve(self, "safety/stop", self._serve_stop)
+        endpoints.serve(self, "safety/reset", self._serve_reset)
+
+    def start(self) -> None:
+        """Begins to tick."""
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the tick thread: silence, which the arm node answers by holding."""
+        self._stopping.set()
+        self._thread.join()
+
+    def health(self) -> tuple[str, str, dict[str, Any]]:
+        """Level, sentence and state."""
+        if self._verdict is None:
+            return "warn", "has not ticked yet", {}
+        state = self._verdict.state.name
+        level = {"READY": "ok", "ACTIVE": "ok", "INIT": "warn", "RETRY": "warn"}.get(state, "error")
+        return level, self._messages.last_sentence or state, {"state": state, "late_ticks": self._messages.late_ticks}
+
+    def _threshold(self) -> float:
+        if text_parameter(self, "source") == "bundle":
+            return read_manifest(Path(text_parameter(self, "bundle"))).uncertainty.threshold
+        return self.deployment.uncertainty_threshold
+
+    def _step(self, event: object) -> Reply:
+        with self._lock:
+            return self._monitor.step(event, received_now())
+
+    def _take_action(self, message: JointTrajectory, source: str, topic: str) -> None:
+        try:
+            chunk: ActionChunk = messages.chunk_of(message, source, received_now())
+            self._step(Proposal(chunk, self.count_publishers(topic)))
+        except Exception as error:  # whatever arrives, the gate must not fall over: it closes
+            self._step(Fault(f"error while reading {topic}: {error!r}"))
+
+    def _take_joints(self, message: JointState) -> None:
+        try:
+            sample = messages.joint_positions(message, received_now())
+            joints, _ = self._proprioception.joints(sample)
+            columns = self._proprioception.measured(sample, self._action)
+        except ObservationError:
+            # A robot that does not name its joints has no known position: not a number, which the monitor refuses.
+            joints, columns = np.full(len(self.robot.joints), np.nan), np.full(len(self._action.names), np.nan)
+        except Exception as error:
+            self._step(Fault(f"error while reading joint_states: {error!r}"))
+            return
+        self._step(Measured(sample.stamp_ns, sample.received_ns, joints, columns))
+
+    def _take_estop(self, message: Bool) -> None:
+        self._step(EStop(message.data))
+
+    def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return self._answer(response, Arm(request.data))
+
+    def _serve_stop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return self._answer(response, EStop(request.data))
+
+    def _serve_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, Reset())
+
+    def _answer(self, response: Any, event: object) -> Any:
+        reply = self._step(event)
+        response.success, response.message = reply.accepted, reply.sentence
+        return response
+
+    def _run(self) -> None:
+        due, count = time.monotonic(), 0
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self._period_s, time.monotonic())  # late: one tick, never a burst
+            try:
+                self._tick(count)
+            except Exception as error:
+                self._step(Fault(f"error while publishing: {error!r}"))
+                self.fail(f"safety cannot publish: {error!r}")
+                return
+            count += 1
+
+    def _tick(self, count: int) -> None:
+        stamp_ns = self.stamp_now()
+        with self._lock:
+            verdict = self._monitor.tick(received_now(), stamp_ns)
+        if verdict.output is not None:
+            self._action_output.publish(self._messages.action(verdict, stamp_ns))
+        self._verdict_output.publish(self._messages.verdict(verdict, stamp_ns))
+        if verdict.transitions or count % self._state_every == 0:
+            self._state_output.publish(self._messages.state(verdict, stamp_ns))
+        for transition in verdict.transitions:
+            self.get_logger().info(self._messages.story(transition))
+        self._verdict = verdict
+
+
+def main() -> int:
+    """Entry point."""
+    return run(SafetyNode)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
