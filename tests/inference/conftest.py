@@ -20,8 +20,8 @@ from policy_bringup.core.types import (
     ObservationSpec,
     Space,
 )
-from policy_bringup.inference.bundle import MANIFEST_FILE, Bundle, write_bundle
-from policy_bringup.inference.manifest import Fingerprint, Provenance, Uncertainty
+from policy_bringup.inference.bundle import Bundle, write_bundle
+from policy_bringup.inference.manifest import MANIFEST_FILE, Fingerprint, Provenance, Uncertainty
 
 OPSET = 17
 _TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}

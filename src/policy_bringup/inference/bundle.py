@@ -22,6 +22,7 @@ from policy_bringup.core.types import Contract
 from policy_bringup.inference.agreement import check_agreement
 from policy_bringup.inference.manifest import (
     FORMAT,
+    MANIFEST_FILE,
     Fingerprint,
     Manifest,
     OnnxFile,
@@ -33,7 +34,6 @@ from policy_bringup.inference.manifest import (
 from policy_bringup.inference.providers import CPU_PROVIDER, open_session
 from policy_bringup.inference.signature import check_graph
 
-MANIFEST_FILE = "policy.yaml"
 MODEL_FILE = "policy.onnx"
 _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 

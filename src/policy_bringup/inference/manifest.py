@@ -11,6 +11,7 @@ from policy_bringup.core.config import bounded, build, read_yaml, required
 from policy_bringup.core.errors import ConfigError, ContractError
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
 
+MANIFEST_FILE = "policy.yaml"
 FORMAT = 1
 """Version of policy.yaml that this code reads and writes."""
 THUMBNAIL = 8

@@ -36,7 +36,7 @@ class ConsoleNode(BringupNode):
         """Starts to serve the page; an address that cannot be had refuses the start."""
         self._config = load_parameters(self, self.config_path, ConsoleConfig)
         links = load_drawing(self.config_folder / self.robot.urdf)
-        self._clients = {name: endpoints.client(self, name) for name in SERVICES}
+        self._robot_services = {name: endpoints.client(self, name) for name in SERVICES}
         title = f"{self.robot.name}: {self.deployment.task}"
         self._page = Page(self._config, title, links, self.deployment.camera_names, self._commands())
         self.get_logger().info(f"operator page: {self._page.url}")
@@ -117,7 +117,7 @@ class ConsoleNode(BringupNode):
 
     def _ask(self, name: str, request: Any) -> str:
         """Calls a service from a button's thread; the executor's thread delivers the answer."""
-        client = self._clients[name]
+        client = self._robot_services[name]
         if not client.service_is_ready():
             return f"nobody serves {name}: is its node running?"
         answered = threading.Event()

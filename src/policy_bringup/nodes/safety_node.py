@@ -23,7 +23,7 @@ from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import graph
 from policy_bringup.core.errors import ObservationError
 from policy_bringup.core.types import ActionChunk
-from policy_bringup.inference.manifest import read_manifest
+from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
@@ -90,7 +90,7 @@ class SafetyNode(BringupNode):
 
     def _threshold(self) -> float:
         if text_parameter(self, "source") == "bundle":
-            return read_manifest(Path(text_parameter(self, "bundle"))).uncertainty.threshold
+            return read_manifest(Path(text_parameter(self, "bundle")) / MANIFEST_FILE).uncertainty.threshold
         return self.deployment.uncertainty_threshold
 
     def _step(self, event: object) -> Reply:
