@@ -5,6 +5,7 @@ Holds the arm by itself when safe actions stop. Homing publishes `home/action` a
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,11 +14,12 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.arm import Arm, ArmConfig, load_arm
-from policy_bringup.control.homing import Homing
+from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.control.way import Way
 from policy_bringup.core import graph
-from policy_bringup.core.errors import ObservationError
-from policy_bringup.core.types import JointCommand
+from policy_bringup.core.errors import DeviceError, ObservationError
+from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
@@ -33,14 +35,15 @@ class ArmNode(BringupNode):
         """Loads the solver and subscribes."""
         rate_hz = graph.topic("arm_controller/joint_trajectory").rate_hz
         action = self.deployment.contract.action
-        config = load_parameters(self, self.config_path, ArmConfig, rate_hz=rate_hz)
-        self._arm: Arm = load_arm(self.robot, self.config_folder / self.robot.urdf, action, config)
-        self._proprioception = Proprioception(self.robot, self._arm.chain)
-        self._homing = Homing(self.robot, self._arm.chain, action)
+        config = load_parameters(self, self.config_path, ArmConfig)
+        urdf = self.config_folder / self.robot.urdf
+        self._arm: Arm = load_arm(self.robot, urdf, action, config)
+        chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
+        self._proprioception = Proprioception(self.robot, chain)
         self._action = action
-        self._began = False
-        self._home_wanted = False
-        self._home_engaged = False
+        self._sample: StateSample | None = None
+        self._began = self._home_wanted = self._home_engaged = False
+        self._way: Way | None = None
         self._trouble = "no joint states yet"
         self._output = endpoints.publisher(self, "arm_controller/joint_trajectory")
         self._home_output = endpoints.publisher(self, "home/action")
@@ -53,20 +56,22 @@ class ArmNode(BringupNode):
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
-        values = {"commands": self._arm.commands, "refusals": self._arm.refusals, "homing": self._home_wanted}
+        values = {**dataclasses.asdict(self._arm.counts), "homing": self._home_wanted}
         trouble = self._trouble or self._arm.last_refusal
-        return ("warn", trouble, values) if trouble else ("ok", "following", values)
+        if trouble:
+            return "warn", trouble, values
+        return "ok", "holding" if self._arm.holding else "following", values
 
     def _take_joints(self, message: JointState) -> None:
         sample = messages.joint_positions(message, received_now())
         try:
             joints, width = self._proprioception.joints(sample)
-        except ObservationError as error:
+            if not self._began:
+                self._send(self._arm.begin(joints, width, sample.received_ns))
+                self._began, self._trouble = True, ""
+        except (ObservationError, DeviceError) as error:
             self._trouble = str(error)
             return
-        if not self._began:
-            self._arm.begin(joints, width, sample.received_ns)
-            self._began, self._trouble = True, ""
         self._arm.measured(joints, width, sample.received_ns)
         self._sample = sample
 
@@ -103,12 +108,13 @@ class ArmNode(BringupNode):
         self._home_engaged = engaged
 
     def _publish_home(self) -> None:
-        if self._home_wanted:
-            if not self._home_engaged:
-                self._homing.reset()
-            measured = self._proprioception.measured(self._sample, self._action)
-            chunk = self._homing.chunk(measured, self._sample.stamp_ns, received_now())
-            self._home_output.publish(messages.table_message(chunk, self.robot.base_frame))
+        if not self._home_wanted or self._sample is None:
+            return
+        if self._way is None or not self._home_engaged:
+            # Not in charge: the way begins where the arm is now.
+            self._way = Way("home", self._action, *self._arm.plan_home(self._action.dt_s))
+        chunk = self._way.chunk(self._sample.stamp_ns, self._home_engaged)
+        self._home_output.publish(messages.table_message(chunk, self.robot.base_frame))
 
 
 def main() -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import CallbackGroup
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 
@@ -23,7 +26,27 @@ from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 
 REFRESH_HZ = 10.0
+TAKE_HZ = 25.0
+"""Often enough that the queue of safety/verdict (10 deep, 100 Hz) never runs over."""
 SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
+
+
+class ByHand(CallbackGroup):
+    """Subscriptions that the executor leaves alone; the node empties their queues itself.
+
+    A page needs each stream ten times a second. Being woken for every message would cost five times as much.
+    """
+
+    def can_execute(self, entity: object) -> bool:
+        """Never."""
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        """Never."""
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        """Nothing began."""
 
 
 class ConsoleNode(BringupNode):
@@ -44,8 +67,16 @@ class ConsoleNode(BringupNode):
             self.get_logger().warning(
                 f"the operator page has no authentication: whoever reaches {self._page.url} can arm the robot"
             )
-        self._subscribe()
-        self.create_timer(1.0 / REFRESH_HZ, lambda: self._page.refresh(received_now()))
+        self._by_hand = ByHand()
+        self._views: list[Subscription] = []
+        self._heard = [
+            self._hear("sim/state", self._take_sim),
+            self._hear("safety/state", self._take_state),
+            self._hear("safety/verdict", self._take_verdict),
+            self._hear("/diagnostics", self._take_diagnostics),
+        ]
+        self.create_timer(1.0 / TAKE_HZ, lambda: _take(self._heard))
+        self.create_timer(1.0 / REFRESH_HZ, self._refresh)
 
     def close(self) -> None:
         """Stops serving."""
@@ -56,15 +87,29 @@ class ConsoleNode(BringupNode):
         """Level, sentence and values."""
         return "ok", "serving", {"url": self._page.url, "watched": self._page.watched}
 
-    def _subscribe(self) -> None:
-        for camera in self.deployment.camera_names:
-            endpoints.subscribe(self, f"camera/{camera}/image_raw", lambda image, c=camera: self._take_image(image, c))
-        endpoints.subscribe(self, "joint_states", self._take_joints)
-        endpoints.subscribe(self, "sim/object_pose", self._take_object)
-        endpoints.subscribe(self, "sim/state", self._take_sim)
-        endpoints.subscribe(self, "safety/state", self._take_state)
-        endpoints.subscribe(self, "safety/verdict", self._take_verdict)
-        endpoints.subscribe(self, "/diagnostics", self._take_diagnostics)
+    def _refresh(self) -> None:
+        if self._page.watched != bool(self._views):
+            self._watch(self._page.watched)
+        _take(self._views)
+        self._page.refresh(received_now())
+
+    def _watch(self, watched: bool) -> None:
+        """Pictures, joints and object are a lot of data: it is received only while a browser shows the page."""
+        for subscription in self._views:
+            self.destroy_subscription(subscription)
+        self._views = []
+        if watched:
+            self._views = [
+                self._hear(f"camera/{camera}/image_raw", lambda image, c=camera: self._take_image(image, c))
+                for camera in self.deployment.camera_names
+            ]
+            self._views.append(self._hear("joint_states", self._take_joints))
+            self._views.append(self._hear("sim/object_pose", self._take_object))
+
+    def _hear(self, name: str, callback: Callable[[Any], None]) -> Subscription:
+        subscription = endpoints.subscribe(self, name, callback)
+        subscription.callback_group = self._by_hand
+        return subscription
 
     def _take_image(self, message: Image, camera: str) -> None:
         now_ns = received_now()
@@ -128,6 +173,13 @@ class ConsoleNode(BringupNode):
             return f"{name} did not answer within {self._config.answer_timeout_s:g} s"
         response = future.result()
         return f"{'done' if response.success else 'refused'}: {response.message}"
+
+
+def _take(subscriptions: Iterable[Subscription]) -> None:
+    for subscription in subscriptions:
+        with subscription.handle as handle:
+            while (taken := handle.take_message(subscription.msg_type, subscription.raw)) is not None:
+                subscription.callback(taken[0])
 
 
 def main() -> int:

@@ -53,7 +53,8 @@ class PolicyNode(BringupNode):
         self._action = self._policy.contract.action
         if self._action.names != self.deployment.contract.action.names:
             raise ConfigError(f"policy: acts on {self._action.names}, the deployment on other columns")
-        chain = Chain.from_urdf(self.config_folder / self.robot.urdf, self.robot.base_frame, self.robot.tool_frame)
+        urdf = self.config_folder / self.robot.urdf
+        chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         spec = self._policy.contract.observation
         self._builder = ObservationBuilder(

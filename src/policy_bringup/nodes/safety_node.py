@@ -49,7 +49,8 @@ class SafetyNode(BringupNode):
         rate_hz = graph.topic("safety/action").rate_hz
         config = load_parameters(self, self.config_path, SafetyConfig, tick_rate_hz=rate_hz)
         limits = Limits(config, self._action, self.deployment.limits, self.robot.joints, self._threshold())
-        chain = Chain.from_urdf(self.config_folder / self.robot.urdf, self.robot.base_frame, self.robot.tool_frame)
+        urdf = self.config_folder / self.robot.urdf
+        chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         self._messages = SafetyMessages(self.robot.base_frame, self._action)
         self._monitor = SafetyMonitor(limits)
