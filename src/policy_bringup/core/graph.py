@@ -109,7 +109,7 @@ TOPICS = (
     Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
     Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),
     Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "trial"),            COMMAND, True,  0.1),
-    Topic("safety/verdict",                 STATUS,                        100,  ("safety",),       ("trial", "console"),       EVENT,   True,  0.1),
+    Topic("safety/verdict",                 STATUS,                         20,  ("safety",),       ("trial", "console"),       EVENT,   True,  0.25),
     Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "trial", "console"), LATCHED, True,  0.5),
     Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
     Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),

@@ -21,8 +21,14 @@ from policy_bringup.core import graph
 from policy_bringup.core.errors import DeviceError, ObservationError
 from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.beat import Beat
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.throttle import Throttle
+
+LOOK_S = 0.001
+"""How often new safe actions are looked for: on average half of it is added to the latency."""
 
 
 class ArmNode(BringupNode):
@@ -33,7 +39,6 @@ class ArmNode(BringupNode):
 
     def open(self) -> None:
         """Loads the solver and subscribes."""
-        rate_hz = graph.topic("arm_controller/joint_trajectory").rate_hz
         action = self.deployment.contract.action
         config = load_parameters(self, self.config_path, ArmConfig)
         urdf = self.config_folder / self.robot.urdf
@@ -47,12 +52,22 @@ class ArmNode(BringupNode):
         self._trouble = "no joint states yet"
         self._output = endpoints.publisher(self, "arm_controller/joint_trajectory")
         self._home_output = endpoints.publisher(self, "home/action")
-        endpoints.subscribe(self, "joint_states", self._take_joints)
-        endpoints.subscribe(self, "safety/action", self._take_action)
-        endpoints.subscribe(self, "safety/state", self._take_safety_state)
+        self._inbox = Inbox(self)
+        self._inbox.hear("joint_states", self._take_joints)
+        self._inbox.hear("safety/state", self._take_safety_state)
+        self._inbox.hear("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
-        self.create_timer(1.0 / rate_hz, self._watch)
-        self.create_timer(1.0 / graph.topic("home/action").rate_hz, self._publish_home)
+        self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
+        self._home_throttle = Throttle(graph.topic("home/action").rate_hz)
+        self._sent_ns = 0
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._beat = Beat(LOOK_S, self._look, lambda error: self.fail(f"the arm controller failed: {error!r}"))
+
+    def stop(self) -> None:
+        """Ends after the present look; the last command ends at rest by itself."""
+        self._beat.stop()
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
@@ -83,12 +98,18 @@ class ArmNode(BringupNode):
         if len(chunk.values) == 1:
             self._send(self._arm.follow(chunk.names, chunk.values[0], now_ns))
 
-    def _watch(self) -> None:
-        command = self._arm.tick(received_now()) if self._began else None
-        if command is not None:
-            self._send(command)
+    def _look(self) -> None:
+        self._inbox.take()
+        now_ns = received_now()
+        if self._began and now_ns - self._sent_ns >= self._period_ns:
+            command = self._arm.tick(now_ns)
+            if command is not None:
+                self._send(command)
+        if self._home_wanted and self._home_throttle.due(now_ns):
+            self._publish_home()
 
     def _send(self, command: JointCommand) -> None:
+        self._sent_ns = received_now()
         self._output.publish(messages.trajectory_message(command))
 
     def _serve_home(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -108,8 +129,7 @@ class ArmNode(BringupNode):
         self._home_engaged = engaged
 
     def _publish_home(self) -> None:
-        if not self._home_wanted or self._sample is None:
-            return
+        assert self._sample is not None  # homing is refused before the first joint state
         if self._way is None or not self._home_engaged:
             # Not in charge: the way begins where the arm is now.
             self._way = Way("home", self._action, *self._arm.plan_home(self._action.dt_s))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -39,14 +41,17 @@ def publisher(node: Node, name: str) -> Publisher:
     return node.create_publisher(interface(topic.type), topic.name, profile(topic.qos))
 
 
-def subscribe(node: Node, name: str, callback: Callable[..., None]) -> Subscription:
-    """A subscription to a topic of the graph; a callback with a second argument also gets the DDS message information.
+def subscribe(
+    node: Node, name: str, callback: Callable[..., None], group: CallbackGroup | None = None, depth: int | None = None
+) -> Subscription:
+    """A subscription to a topic of the graph; `depth` replaces the graph's, which is the publisher's.
 
     Raises ConfigError when this node is not among its readers.
     """
     topic = graph.topic(name)
     _require(node, topic.readers, f"read '{name}'")
-    return node.create_subscription(interface(topic.type), topic.name, callback, profile(topic.qos))
+    qos = profile(topic.qos if depth is None else replace(topic.qos, depth=depth))
+    return node.create_subscription(interface(topic.type), topic.name, callback, qos, callback_group=group)
 
 
 def serve(node: Node, name: str, callback: Callable[[Any, Any], Any]) -> Service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.types import Array
 from policy_bringup.nodes import endpoints, image_messages, messages
+from policy_bringup.nodes.beat import Beat
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.nodes.worker import Worker
 
 OBJECT_COLUMN = "object.x"
+LOOK_S = 0.002
+"""How often new samples are looked for: on average half of it is added to the latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +78,13 @@ class PolicyNode(BringupNode):
 
     def start(self) -> None:
         """Begins to infer."""
-        self._worker = Worker(self._infer, lambda error: self.fail(f"inference failed: {error!r}"))
+        self._worker = Worker(self._infer, partial(self._give_up, "inference failed"))
+        self._beat = Beat(LOOK_S, self._look, partial(self._give_up, "reading failed"))
 
     def stop(self) -> None:
-        """Ends inference after the one under way."""
-        if hasattr(self, "_worker"):
-            self._worker.stop()
+        """Ends after the inference under way: silence, which safety answers."""
+        self._beat.stop()
+        self._worker.stop()
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
@@ -102,18 +108,26 @@ class PolicyNode(BringupNode):
         return policy
 
     def _subscribe(self, cameras: tuple[str, ...], reads_object: bool) -> None:
-        for camera in cameras:
-            endpoints.subscribe(self, f"camera/{camera}/image_raw", lambda image, c=camera: self._take_image(image, c))
-        endpoints.subscribe(self, "joint_states", self._take_joints)
-        endpoints.subscribe(self, "safety/state", self._take_safety_state)
+        self._inbox = Inbox(self)
+        self._inbox.hear("safety/state", self._take_safety_state)
+        self._inbox.hear("joint_states", self._take_joints)
         if reads_object:
-            endpoints.subscribe(self, "sim/object_pose", self._take_object)
+            self._inbox.hear("sim/object_pose", self._take_object)
+        for camera in cameras:
+            self._inbox.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera))
 
-    def _take_image(self, message: Image, camera: str) -> None:
+    def _look(self) -> None:
+        self._inbox.take()
+        with self._lock:
+            stamp_ns = self._builder.complete_until()
+        if stamp_ns is not None and stamp_ns > self._last_stamp and self._throttle.due(stamp_ns):
+            self._worker.submit(stamp_ns)
+        self._last_stamp = stamp_ns or 0
+
+    def _take_image(self, camera: str, message: Image) -> None:
         sample = image_messages.image_sample(message, received_now(), camera)
         with self._lock:
             self._builder.add_image(sample)
-        self._work_if_due()
 
     def _take_joints(self, message: JointState) -> None:
         sample = messages.joint_positions(message, received_now())
@@ -126,28 +140,17 @@ class PolicyNode(BringupNode):
         with self._lock:
             self._builder.add_state("joint_states", sample)
             self._builder.add_state("tool", tool)
-        self._work_if_due()
 
     def _take_object(self, message: PoseStamped) -> None:
         with self._lock:
             self._builder.add_state("object", messages.pose_sample(message, received_now(), "object"))
-        self._work_if_due()
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
         values = messages.values_of(message.status[0])
         self._engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "policy"
 
-    def _work_if_due(self) -> None:
-        with self._lock:
-            stamp_ns = self._builder.complete_until()
-        if (
-            stamp_ns is not None
-            and stamp_ns > self._last_stamp
-            and self._throttle.due(stamp_ns)
-            and hasattr(self, "_worker")
-        ):
-            self._last_stamp = stamp_ns
-            self._worker.submit(stamp_ns)
+    def _give_up(self, what: str, error: BaseException) -> None:
+        self.fail(f"{what}: {error!r}")
 
     def _infer(self, stamp_ns: int) -> None:
         try:

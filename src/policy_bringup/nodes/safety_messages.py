@@ -23,6 +23,7 @@ class SafetyMessages:
     def __init__(self, frame: str, action: ActionSpec) -> None:
         self._frame = frame
         self._names = action.names
+        self._judged: tuple[int, Reason | None] = (0, None)
         self.last_sentence = ""
         self.late_ticks = 0
 
@@ -32,6 +33,13 @@ class SafetyMessages:
         stamp_ns = verdict.stamp_ns or now_ns
         chunk = ActionChunk("safety", stamp_ns, 0, self._names, NOW_S, verdict.output[None], SURE)
         return messages.table_message(chunk, self._frame)
+
+    def is_news(self, verdict: Verdict) -> bool:
+        """Whether a proposal was judged, or the state changed, since the last time this was asked."""
+        judged = (verdict.stamp_ns, verdict.reason)
+        news = bool(verdict.transitions) or judged != self._judged
+        self._judged = judged
+        return news
 
     def verdict(self, verdict: Verdict, now_ns: int) -> DiagnosticArray:
         """First entry: the judgement of this tick; one more per transition."""
@@ -46,7 +54,7 @@ class SafetyMessages:
 
     def state(self, verdict: Verdict, now_ns: int) -> DiagnosticArray:
         """What everybody needs to know: the state, who is in charge, and why."""
-        values = {"state": verdict.state.name, "source": verdict.selected, "offered": verdict.offered}
+        values = {"state": verdict.state.name, "source": verdict.selected}
         sentence = self.last_sentence or verdict.state.name
         return messages.diagnostics(now_ns, messages.status("safety", _level(verdict.state), sentence, values))
 

@@ -1,13 +1,13 @@
 """The gate: every source of actions in, safe actions out. Judging is in policy_bringup.safety; this node only carries.
 
-Callbacks hand over what arrived; a thread of its own ticks at a fixed rate and is the only one that publishes actions.
+A thread of its own ticks at a fixed rate: it hands over what arrived, ticks once, and is the only one that publishes.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from policy_bringup.core.errors import ObservationError
 from policy_bringup.core.types import ActionChunk
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.beat import Beat
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.nodes.safety_messages import SafetyMessages
@@ -55,31 +57,29 @@ class SafetyNode(BringupNode):
         self._messages = SafetyMessages(self.robot.base_frame, self._action)
         self._monitor = SafetyMonitor(limits)
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._count = 0
         self._period_s = 1.0 / rate_hz
         self._state_every = round(rate_hz / graph.topic("safety/state").rate_hz)
         self._verdict: Any = None
         self._action_output = endpoints.publisher(self, "safety/action")
         self._verdict_output = endpoints.publisher(self, "safety/verdict")
         self._state_output: Publisher = endpoints.publisher(self, "safety/state")
-        endpoints.subscribe(self, "joint_states", self._take_joints)
-        endpoints.subscribe(self, "safety/estop", self._take_estop)
+        self._inbox = Inbox(self)
+        self._inbox.hear("safety/estop", self._take_estop)
+        self._inbox.hear("joint_states", self._take_joints)
         for source in config.sources:
-            name = f"{source}/action"
-            endpoints.subscribe(self, name, lambda message, s=source, n=name: self._take_action(message, s, n))
+            self._inbox.hear(f"{source}/action", partial(self._take_action, source))
         endpoints.serve(self, "safety/arm", self._serve_arm)
         endpoints.serve(self, "safety/stop", self._serve_stop)
         endpoints.serve(self, "safety/reset", self._serve_reset)
 
     def start(self) -> None:
         """Begins to tick."""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._beat = Beat(self._period_s, self._tick, self._fall_silent)
 
     def stop(self) -> None:
         """Ends the tick thread: silence, which the arm node answers by holding."""
-        self._stopping.set()
-        self._thread.join()
+        self._beat.stop()
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and state."""
@@ -98,7 +98,8 @@ class SafetyNode(BringupNode):
         with self._lock:
             return self._monitor.step(event, received_now())
 
-    def _take_action(self, message: JointTrajectory, source: str, topic: str) -> None:
+    def _take_action(self, source: str, message: JointTrajectory) -> None:
+        topic = f"{source}/action"
         try:
             chunk: ActionChunk = messages.chunk_of(message, source, received_now())
             self._step(Proposal(chunk, self.count_publishers(topic)))
@@ -135,30 +136,25 @@ class SafetyNode(BringupNode):
         response.success, response.message = reply.accepted, reply.sentence
         return response
 
-    def _run(self) -> None:
-        due, count = time.monotonic(), 0
-        while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due = max(due + self._period_s, time.monotonic())  # late: one tick, never a burst
-            try:
-                self._tick(count)
-            except Exception as error:
-                self._step(Fault(f"error while publishing: {error!r}"))
-                self.fail(f"safety cannot publish: {error!r}")
-                return
-            count += 1
-
-    def _tick(self, count: int) -> None:
+    def _tick(self) -> None:
+        self._inbox.take()
         stamp_ns = self.stamp_now()
         with self._lock:
             verdict = self._monitor.tick(received_now(), stamp_ns)
         if verdict.output is not None:
             self._action_output.publish(self._messages.action(verdict, stamp_ns))
-        self._verdict_output.publish(self._messages.verdict(verdict, stamp_ns))
-        if verdict.transitions or count % self._state_every == 0:
+        if self._messages.is_news(verdict):
+            self._verdict_output.publish(self._messages.verdict(verdict, stamp_ns))
+        if verdict.transitions or self._count % self._state_every == 0:
             self._state_output.publish(self._messages.state(verdict, stamp_ns))
         for transition in verdict.transitions:
             self.get_logger().info(self._messages.story(transition))
+        self._count += 1
         self._verdict = verdict
+
+    def _fall_silent(self, error: BaseException) -> None:
+        self._step(Fault(f"error while publishing: {error!r}"))
+        self.fail(f"safety cannot publish: {error!r}")
 
 
 def main() -> int:

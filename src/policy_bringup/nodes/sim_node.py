@@ -16,6 +16,7 @@ from policy_bringup.core.config import load
 from policy_bringup.core.errors import DeviceError
 from policy_bringup.core.types import Array, StateSample
 from policy_bringup.nodes import endpoints, image_messages, messages
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import text_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.sim.config import SimConfig
@@ -59,7 +60,8 @@ class SimNode(BringupNode):
             )
             for camera in self.deployment.cameras
         }
-        endpoints.subscribe(self, "arm_controller/joint_trajectory", self._take_command)
+        self._inbox = Inbox(self)
+        self._inbox.hear("arm_controller/joint_trajectory", self._take_command)
         endpoints.serve(self, "sim/reset", self._serve_reset)
         self.create_timer(1.0 / graph.topic("sim/state").rate_hz, self._publish_state)
 
@@ -96,6 +98,7 @@ class SimNode(BringupNode):
         period_s = steps / self._config.physics_hz
         began = due = time.monotonic()
         while not self._stopping.is_set():
+            self._inbox.take()
             with self._lock:
                 self._world.step(steps)
                 self._task.update(self._world)

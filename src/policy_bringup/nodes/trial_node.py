@@ -18,6 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policy_bringup.core.config import bounded
 from policy_bringup.core.trials import Episode, Report
 from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.nodes.stage_clock import StageClock
@@ -25,6 +26,8 @@ from policy_bringup.nodes.stage_clock import StageClock
 T = TypeVar("T")
 Script = Generator[bool, None, T]
 STEP_S = 0.02
+DEPTH = 50
+"""Messages kept from one step to the next: half a second at 100 Hz."""
 STOPPED = ("FALLBACK", "ESTOP", "FAULT")
 
 
@@ -51,14 +54,14 @@ class TrialNode(BringupNode):
         self._config = load_parameters(self, self.config_path, TrialConfig)
         self._count = whole_parameter(self, "episodes", 0, 0, 1_000_000)
         self._report = text_parameter(self, "report", "")
-        self._clock = StageClock()
+        self._stages = StageClock()
         self._safety: dict[str, str] = {"state": "INIT", "source": ""}
         self._sim: dict[str, str] = {}
         self._joints = np.full(len(self.robot.joints), np.nan)
         self._episodes: list[Episode] = []
         self._stops: list[str] = []
         self._verdicts: Counter[str] = Counter()
-        self._clients = {name: endpoints.client(self, name) for name in ("safety/arm", "arm/home", "sim/reset")}
+        self._remote = {name: endpoints.client(self, name) for name in ("safety/arm", "arm/home", "sim/reset")}
         self._subscribe()
         self._script = self._run()
         self.create_timer(STEP_S, self._step)
@@ -70,20 +73,21 @@ class TrialNode(BringupNode):
 
     def close(self) -> None:
         """Writes the report of what was done, also when stopped half way."""
-        report = Report(tuple(self._episodes), self._clock.latencies.summary(), dict(self._verdicts), dict(self._sim))
+        report = Report(tuple(self._episodes), self._stages.latencies.summary(), dict(self._verdicts), dict(self._sim))
         if self._report:
             report.save(Path(self._report))
 
     def _subscribe(self) -> None:
         camera = self.deployment.contract.observation.images[0].camera
-        endpoints.subscribe(self, "joint_states", self._take_joints)
-        endpoints.subscribe(self, "sim/state", self._take_sim)
-        endpoints.subscribe(self, "safety/state", self._take_state)
-        endpoints.subscribe(self, "safety/verdict", self._take_verdict)
-        endpoints.subscribe(self, f"camera/{camera}/camera_info", self._take_camera)
-        endpoints.subscribe(self, "policy/action", self._take_policy_action)
-        endpoints.subscribe(self, "safety/action", self._take_safe_action)
-        endpoints.subscribe(self, "arm_controller/joint_trajectory", self._take_command)
+        self._inbox = Inbox(self)
+        self._inbox.hear("joint_states", self._take_joints)
+        self._inbox.hear("sim/state", self._take_sim)
+        self._inbox.hear("safety/verdict", self._take_verdict, DEPTH)
+        self._inbox.hear("safety/state", self._take_state)
+        self._inbox.hear_published(f"camera/{camera}/camera_info", self._take_camera, DEPTH)
+        self._inbox.hear_published("policy/action", self._take_policy_action, DEPTH)
+        self._inbox.hear_published("safety/action", self._take_safe_action, DEPTH)
+        self._inbox.hear_published("arm_controller/joint_trajectory", self._take_command, DEPTH)
 
     def _take_joints(self, message: JointState) -> None:
         positions = dict(zip(message.name, message.position, strict=False))
@@ -104,32 +108,33 @@ class TrialNode(BringupNode):
             if messages.values_of(transition)["to"] in STOPPED:
                 self._stops.append(transition.message)
 
-    def _take_camera(self, message: CameraInfo, info: dict[str, int]) -> None:
+    def _take_camera(self, message: CameraInfo, published_ns: int) -> None:
         if self._in_charge():
-            self._clock.camera(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+            self._stages.camera(messages.stamp_of(message.header.stamp), published_ns)
 
-    def _take_policy_action(self, message: JointTrajectory, info: dict[str, int]) -> None:
+    def _take_policy_action(self, message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
-            self._clock.policy(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+            self._stages.policy(messages.stamp_of(message.header.stamp), published_ns)
 
-    def _take_safe_action(self, message: JointTrajectory, info: dict[str, int]) -> None:
+    def _take_safe_action(self, message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
-            self._clock.safety(messages.stamp_of(message.header.stamp), info["source_timestamp"])
+            self._stages.safety(messages.stamp_of(message.header.stamp), published_ns)
 
-    def _take_command(self, _message: JointTrajectory, info: dict[str, int]) -> None:
+    def _take_command(self, _message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
-            self._clock.arm(info["source_timestamp"])
+            self._stages.arm(published_ns)
 
     def _in_charge(self) -> bool:
         return self._safety["state"] == "ACTIVE" and self._safety["source"] == "policy"
 
     def _step(self) -> None:
+        self._inbox.take()
         if not self.finished and next(self._script, None) is None:
             self.finished = True
 
     def _run(self) -> Script[None]:
         config = self._config
-        ready = lambda: bool(self._sim) and all(c.service_is_ready() for c in self._clients.values())  # noqa: E731
+        ready = lambda: bool(self._sim) and all(c.service_is_ready() for c in self._remote.values())  # noqa: E731
         if not (yield from self._wait(ready, config.ready_timeout_s)):
             self.fail(f"the simulator or a service did not appear within {config.ready_timeout_s:.0f} s")
             return
@@ -192,6 +197,9 @@ class TrialNode(BringupNode):
         self._episodes.append(Episode(number, success, outcome, duration_s, tuple(self._stops)))
         self.get_logger().info(f"episode {number}: {outcome} after {duration_s:.1f} s {' '.join(self._stops)}")
 
+    def _is_home(self) -> bool:
+        return bool((np.abs(self._joints - self.robot.home) <= self._config.home_tolerance_rad).all())
+
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> Script[bool]:
         began = received_now()
         while not condition():
@@ -201,7 +209,7 @@ class TrialNode(BringupNode):
         return True
 
     def _call(self, name: str, request: Any) -> Script[Any]:
-        client: Client = self._clients[name]
+        client: Client = self._remote[name]
         future = client.call_async(request)
         while not future.done():
             yield True
