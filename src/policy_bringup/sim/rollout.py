@@ -1,0 +1,217 @@
+"""The whole stack in one process, without ROS and faster than real time: world, policy, monitor, arm, world.
+
+The same classes do the same work as in the nodes, at the same rates, on the world's clock. What is missing is what a
+network and busy processors add: delays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from policy_bringup.control.arm import ArmConfig, load_arm
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core import graph
+from policy_bringup.core.chunks import ChunkStream
+from policy_bringup.core.config import load, read_yaml
+from policy_bringup.core.deployment import Deployment, load_deployment
+from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.interfaces import Policy
+from policy_bringup.core.observation import ObservationBuilder
+from policy_bringup.core.robot import Robot
+from policy_bringup.core.rotations import to_quaternion
+from policy_bringup.core.types import ImageSample, Pixels, StateSample
+from policy_bringup.safety.limits import Limits, SafetyConfig
+from policy_bringup.safety.monitor import SafetyMonitor, Verdict
+from policy_bringup.safety.reasons import State
+from policy_bringup.safety.state import Arm as ArmEvent
+from policy_bringup.safety.state import Measured, Proposal
+from policy_bringup.sim.config import SimConfig
+from policy_bringup.sim.expert import OBJECT_COLUMNS
+from policy_bringup.sim.tasks import Outcome, make_task
+from policy_bringup.sim.views import Backend, open_view
+from policy_bringup.sim.world import World
+
+_EPOCH_NS = 1_000_000_000  # no stamp is zero: that means "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything that a closed loop is made from. blend_s: as in config/policy.yaml."""
+
+    deployment: Deployment
+    robot: Robot
+    urdf: Path
+    sim: SimConfig
+    safety: SafetyConfig
+    arm: ArmConfig
+    blend_s: float
+
+
+def load_stack(config_folder: Path, deployment_file: str = "grasp.yaml") -> Stack:
+    """Reads the files that the nodes read. Raises ConfigError."""
+    deployment, robot = load_deployment(config_folder / deployment_file)
+    rate = {"tick_rate_hz": graph.topic("safety/action").rate_hz}
+    return Stack(
+        deployment,
+        robot,
+        config_folder / robot.urdf,
+        load(config_folder / "sim.yaml", SimConfig),
+        load(config_folder / "safety.yaml", SafetyConfig, rate),
+        load(config_folder / "arm.yaml", ArmConfig),
+        float(read_yaml(config_folder / "policy.yaml")["blend_s"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """One episode. time_s: from arming to success, or to the end of patience; 0 if it was never armed.
+
+    verdicts: rule -> ticks on which the newest proposal was judged bad by it. stops: sentences of what took the robot
+    out of the policy's hands. refused: chunks that would have jumped. frames: per picture of the policy, all cameras.
+    """
+
+    success: bool
+    outcome: Outcome
+    time_s: float
+    verdicts: Mapping[str, int]
+    stops: tuple[str, ...]
+    refused: int
+    frames: tuple[Mapping[str, Pixels], ...]
+
+
+class ClosedLoop:
+    """One policy on one world, episode after episode.
+
+    threshold: of the policy's uncertainty. Pictures are drawn only if the policy reads some, or frames are kept.
+    """
+
+    def __init__(self, stack: Stack, policy: Policy, threshold: float, backend: Backend = "auto") -> None:
+        self.world = World(stack.sim, stack.robot)
+        self._stack, self._policy = stack, policy
+        deployment, robot = stack.deployment, stack.robot
+        action, spec = deployment.contract.action, policy.contract.observation
+        self._task = make_task(deployment.task, stack.sim)
+        self._view = open_view(self.world.model, deployment.cameras, backend)
+        self._limits = Limits(stack.safety, action, deployment.limits, robot.joints, threshold)
+        self._arm = load_arm(robot, stack.urdf, action, stack.arm)
+        chain = Chain.from_urdf(stack.urdf, robot.base_frame, robot.tool_frame)
+        self._proprioception = Proprioception(robot, chain)
+        ages = (graph.topic(name).stale_s for name in ("camera/{camera}/image_raw", "joint_states"))
+        self._builder = ObservationBuilder(spec, *ages)
+        self._stream = ChunkStream(np.array([limit.max_step for limit in deployment.limits]), stack.blend_s)
+        self._cameras = [image.camera for image in spec.images]
+        self._action = action
+
+    def run(self, seed: int, patience_s: float = 20.0, keep_frames: bool = False) -> Rollout:
+        """One episode from a start drawn with `seed`, until success or for `patience_s`."""
+        episode = _Episode(SafetyMonitor(self._limits), keep_frames)
+        self._task.reset(self.world, np.random.default_rng(seed))
+        self._builder.reset()
+        self._begin()
+        every = round(self._limits.config.tick_rate_hz / graph.topic("policy/action").rate_hz)
+        steps = round(self._stack.sim.physics_hz / self._limits.config.tick_rate_hz)
+        began_s, tick = self.world.time_s, 0
+        while not self._task.success and self.world.time_s - began_s < patience_s:
+            self._sense(episode)
+            if tick % every == 0:
+                self._think(episode)
+            self._act(episode)
+            self.world.step(steps)
+            self._task.update(self.world)
+            tick += 1
+        return Rollout(
+            self._task.success, self._task.outcome, self._since(episode.armed_s), dict(episode.verdicts),
+            tuple(episode.stops), episode.refused, tuple(episode.frames),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        self._view.close()
+
+    def _since(self, start_s: float | None) -> float:
+        return 0.0 if start_s is None else self.world.time_s - start_s
+
+    def _now(self) -> int:
+        return _EPOCH_NS + round(self.world.time_s * 1e9)
+
+    def _begin(self) -> None:
+        joints, width = self._proprioception.joints(self._joint_state())
+        self.world.command(self._arm.begin(joints, width, self._now()), self.world.time_s)
+
+    def _joint_state(self) -> StateSample:
+        sample, now = self.world.joint_sample(), self._now()
+        return StateSample(now, now, sample.names, sample.positions)
+
+    def _sense(self, episode: _Episode) -> None:
+        sample = self._joint_state()
+        joints, width = self._proprioception.joints(sample)
+        episode.measured = self._proprioception.measured(sample, self._action)
+        episode.monitor.step(Measured(sample.stamp_ns, sample.received_ns, joints, episode.measured), sample.stamp_ns)
+        self._arm.measured(joints, width, sample.received_ns)
+        pose = self.world.object_pose()
+        columns = np.array([*pose.position, *to_quaternion(pose.rotation)])
+        self._builder.add_state("joint_states", sample)
+        self._builder.add_state("tool", self._proprioception.tool(sample))
+        self._builder.add_state("object", replace(sample, names=OBJECT_COLUMNS, values=columns))
+
+    def _think(self, episode: _Episode) -> None:
+        now = self._now()
+        cameras = [camera.name for camera in self._stack.deployment.cameras] if episode.keep_frames else self._cameras
+        if cameras:
+            self._view.update(self.world.qpos)
+            pictures = {camera: self._view.render(camera) for camera in cameras}
+            for camera, pixels in pictures.items():
+                self._builder.add_image(ImageSample(now, now, camera, pixels))
+            if episode.keep_frames:
+                episode.frames.append(pictures)
+        if not episode.engaged:
+            self._policy.reset()
+            self._stream.reset()
+        chunk = replace(self._policy.predict(self._builder.build(now)), source="policy", received_ns=now)
+        try:
+            joined = self._stream.join(chunk, episode.measured, now)
+        except ChunkRefused:
+            episode.refused += 1
+            return
+        episode.monitor.step(Proposal(joined, 1), now)
+
+    def _act(self, episode: _Episode) -> None:
+        now = self._now()
+        if episode.armed_s is None and episode.monitor.step(ArmEvent(True), now).accepted:
+            episode.armed_s = self.world.time_s
+        verdict = episode.monitor.tick(now, now)
+        episode.note(verdict)
+        if verdict.output is None:
+            command = self._arm.tick(now)
+        else:
+            command = self._arm.follow(self._action.names, verdict.output, now)
+        if command is not None:
+            self.world.command(command, self.world.time_s)
+
+
+class _Episode:
+    """What one episode collects."""
+
+    def __init__(self, monitor: SafetyMonitor, keep_frames: bool) -> None:
+        self.monitor, self.keep_frames = monitor, keep_frames
+        self.measured = np.zeros(0)
+        self.armed_s: float | None = None
+        self.engaged = False
+        self.refused = 0
+        self.verdicts: Counter[str] = Counter()
+        self.stops: list[str] = []
+        self.frames: list[Mapping[str, Pixels]] = []
+
+    def note(self, verdict: Verdict) -> None:
+        """Takes one tick of the monitor in."""
+        self.engaged = verdict.state in (State.ACTIVE, State.RETRY)
+        if self.armed_s is not None and verdict.reason is not None:
+            self.verdicts[verdict.reason.rule.name] += 1
+        stopped = (t for t in verdict.transitions if t.to_state >= State.FALLBACK)
+        self.stops.extend(transition.reason.sentence for transition in stopped)
