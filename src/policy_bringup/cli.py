@@ -103,7 +103,7 @@ def _deployment_path(name: str) -> Path:
 
 def main() -> int:
     """Entry point."""
-    command = tyro.cli(Command, prog="policy", description="Visuomotor policies on a robot arm.")  # type: ignore[call-overload]
+    command = tyro.cli(Command, prog="policy", description="Visuomotor policies on a robot arm.")
     try:
         return int(command())
     except PolicyBringupError as error:

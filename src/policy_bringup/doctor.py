@@ -62,12 +62,17 @@ def _messages() -> tuple[str, ...]:
 def _simulator() -> list[Finding]:
     if not _has("mujoco"):
         return [Finding("simulator", "no mujoco", False, True, "pip install 'policy_bringup[sim]'")]
-    from policy_bringup.sim.views import probe_egl
+    from policy_bringup.sim.egl import REMEDY, missing
 
-    reason = probe_egl()
+    lacking = missing()
     return [
         Finding("simulator", f"MuJoCo {importlib.metadata.version('mujoco-core')}", True, True),
-        Finding("pictures in simulation", "egl" if reason is None else "raycast", reason is None, remedy=reason or ""),
+        Finding(
+            "OpenGL for simulated cameras",
+            f"no {lacking}; pictures are drawn by rays" if lacking else "EGL",
+            not lacking,
+            remedy=f"with a graphics card: {REMEDY}" if lacking else "",
+        ),
     ]
 
 

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
+from onnx import TensorProto, helper, numpy_helper
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.startup import Options, environment
+from policy_bringup.core.types import Contract
+from policy_bringup.inference.bundle import write_bundle
+from policy_bringup.inference.manifest import Fingerprint, Provenance, Uncertainty
 from policy_bringup.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +91,65 @@ def deploy(domain_id: int, tmp_path: Path):
             assert all(child.poll() is not None for child in runner.children.values())
 
     return start
+
+
+@pytest.fixture
+def grasp_bundle(tmp_path: Path) -> Path:
+    """A bundle for the grasping deployment whose graph asks to stay where the robot is, for ever."""
+    deployment, _ = load_deployment(ROOT / "config" / "grasp.yaml")
+    contract = deployment.contract
+    names, columns = contract.observation.names, contract.action.names
+    weights = np.zeros((len(names), len(columns)), np.float32)
+    for column in columns[:6]:
+        weights[names.index(column), columns.index(column)] = 1.0
+    weights[names.index("panda_finger_joint1"), columns.index("gripper.width")] = 2.0
+    offset = np.zeros(len(columns), np.float32)
+    offset[columns.index("gripper.force")] = 20.0
+    folder = tmp_path / "bundle"
+    write_bundle(
+        folder,
+        contract=contract,
+        uncertainty=Uncertainty("ensemble", 0.25, 0.05, 40),
+        fingerprint=Fingerprint(
+            {image.camera: (0.0,) * 64 for image in contract.observation.images}, (0.0,) * len(names)
+        ),
+        provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
+        opset=17,
+        parity_max_abs_error=0.0,
+        model=hover_graph(contract, weights, offset),
+    )
+    return folder
+
+
+def hover_graph(contract: Contract, weights: np.ndarray, offset: np.ndarray) -> bytes:
+    """action = state W + offset, the same for every step; uncertainty 0; pictures are read and not used."""
+    steps, width = contract.action.steps, len(contract.action.columns)
+    images = [
+        helper.make_tensor_value_info(f"image.{i.camera}", TensorProto.UINT8, (1, 1, i.height, i.width, 3))
+        for i in contract.observation.images
+    ]
+    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, (1, 1, weights.shape[0]))
+    constants = {
+        "weights": weights,
+        "offset": offset,
+        "shape": np.array([1, steps, width], np.int64),
+        "sure": np.zeros((1, steps), np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["state", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "offset"], ["row"]),
+        helper.make_node("Expand", ["row", "shape"], ["action"]),
+        helper.make_node("Identity", ["sure"], ["uncertainty"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "hover",
+        [*images, state],
+        [
+            helper.make_tensor_value_info("action", TensorProto.FLOAT, (1, steps, width)),
+            helper.make_tensor_value_info("uncertainty", TensorProto.FLOAT, (1, steps)),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())

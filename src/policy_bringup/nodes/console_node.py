@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from rclpy.callback_groups import CallbackGroup
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import SetBool, Trigger
 
@@ -23,6 +20,7 @@ from policy_bringup.console.words import Health, Transition
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Pose
 from policy_bringup.nodes import endpoints, image_messages, messages
+from policy_bringup.nodes.mailbox import Mailbox
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 
@@ -30,25 +28,6 @@ REFRESH_HZ = 10.0
 TAKE_HZ = 25.0
 """Often enough that the queue of safety/verdict (10 deep, 100 Hz) never runs over."""
 SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
-
-
-class ByHand(CallbackGroup):
-    """Subscriptions that the executor leaves alone; the node empties their queues itself.
-
-    Being woken for every message would cost more than twice as much as the whole page. Their QoS events are left alone
-    too: in rmw_fastrtps, a queue that is not empty makes those wake the executor over and over.
-    """
-
-    def can_execute(self, entity: object) -> bool:
-        """Never."""
-        return False
-
-    def beginning_execution(self, entity: object) -> bool:
-        """Never."""
-        return False
-
-    def ending_execution(self, entity: object) -> None:
-        """Nothing began."""
 
 
 class ConsoleNode(BringupNode):
@@ -69,15 +48,12 @@ class ConsoleNode(BringupNode):
             self.get_logger().warning(
                 f"the operator page has no authentication: whoever reaches {self._page.url} can arm the robot"
             )
-        self._by_hand = ByHand()
-        self._views: list[Subscription] = []
-        self._heard = [
-            self._hear("sim/state", self._take_sim),
-            self._hear("safety/state", self._take_state),
-            self._hear("safety/verdict", self._take_verdict),
-            self._hear("/diagnostics", self._take_diagnostics),
-        ]
-        self.create_timer(1.0 / TAKE_HZ, lambda: _take(self._heard))
+        self._views, heard = Mailbox(self), Mailbox(self)
+        heard.add("sim/state", self._take_sim)
+        heard.add("safety/state", self._take_state)
+        heard.add("safety/verdict", self._take_verdict)
+        heard.add("/diagnostics", self._take_diagnostics)
+        self.create_timer(1.0 / TAKE_HZ, heard.take)
         self.create_timer(1.0 / REFRESH_HZ, self._refresh)
 
     def close(self) -> None:
@@ -92,27 +68,17 @@ class ConsoleNode(BringupNode):
     def _refresh(self) -> None:
         if self._page.watched != bool(self._views):
             self._watch(self._page.watched)
-        _take(self._views)
+        self._views.take()
         self._page.refresh(received_now())
 
     def _watch(self, watched: bool) -> None:
         """Pictures, joints and object are a lot of data: it is received only while a browser shows the page."""
-        for subscription in self._views:
-            self.destroy_subscription(subscription)
-        self._views = []
+        self._views.clear()
         if watched:
-            self._views = [
-                self._hear(f"camera/{camera}/image_raw", partial(self._take_image, camera))
-                for camera in self.deployment.camera_names
-            ]
-            self._views.append(self._hear("joint_states", self._take_joints))
-            self._views.append(self._hear("sim/object_pose", self._take_object))
-
-    def _hear(self, name: str, callback: Callable[[Any], None]) -> Subscription:
-        subscription = endpoints.subscribe(self, name, callback)
-        for entity in (subscription, *subscription.event_handlers):
-            entity.callback_group = self._by_hand
-        return subscription
+            for camera in self.deployment.camera_names:
+                self._views.add(f"camera/{camera}/image_raw", partial(self._take_image, camera))
+            self._views.add("joint_states", self._take_joints)
+            self._views.add("sim/object_pose", self._take_object)
 
     def _take_image(self, camera: str, message: Image) -> None:
         now_ns = received_now()
@@ -176,13 +142,6 @@ class ConsoleNode(BringupNode):
             return f"{name} did not answer within {self._config.answer_timeout_s:g} s"
         response = future.result()
         return f"{'done' if response.success else 'refused'}: {response.message}"
-
-
-def _take(subscriptions: Iterable[Subscription]) -> None:
-    for subscription in subscriptions:
-        with subscription.handle:
-            while (taken := subscription.handle.take_message(subscription.msg_type, subscription.raw)) is not None:
-                subscription.callback(taken[0])
 
 
 def main() -> int:

@@ -25,6 +25,14 @@ def text_parameter(node: Node, name: str, default: str | None = None) -> str:
     return str(value)
 
 
+def choice_parameter(node: Node, name: str, default: str, choices: tuple[str, ...]) -> str:
+    """One of several words, given at start-up. Raises ConfigError."""
+    value = text_parameter(node, name, default)
+    if value not in choices:
+        raise ConfigError(f"{node.get_name()}: parameter '{name}' must be one of {', '.join(choices)}, found '{value}'")
+    return value
+
+
 def whole_parameter(node: Node, name: str, default: int, lower: int, upper: int) -> int:
     """A whole number given at start-up, within lower <= x <= upper. Raises ConfigError."""
     value = node.declare_parameter(name, default, _READ_ONLY).value

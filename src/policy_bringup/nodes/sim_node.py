@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from std_srvs.srv import Trigger
@@ -17,11 +17,11 @@ from policy_bringup.core.errors import DeviceError
 from policy_bringup.core.types import Array, StateSample
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import text_parameter, whole_parameter
+from policy_bringup.nodes.parameters import choice_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
-from policy_bringup.sim.views import open_view
+from policy_bringup.sim.views import Backend, open_view
 from policy_bringup.sim.world import World
 
 
@@ -33,7 +33,7 @@ class SimNode(BringupNode):
 
     def open(self) -> None:
         """Builds the world and its cameras."""
-        backend = text_parameter(self, "camera_backend", "auto")
+        backend: Any = choice_parameter(self, "camera_backend", "auto", get_args(Backend))
         self._config = load(self.config_path, SimConfig)
         self._world = World(self._config, self.robot)
         self._task = make_task(self.deployment.task, self._config)

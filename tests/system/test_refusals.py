@@ -1,0 +1,80 @@
+"""What cannot work is refused: one sentence, exit code 2, no traceback, and nothing moves."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A deployment of its own: configuration to break, models to read."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    return tmp_path
+
+
+def edit(path: Path, **changes) -> None:
+    data = yaml.safe_load(path.read_text())
+    data.update(changes)
+    path.write_text(yaml.safe_dump(data))
+
+
+def policy_run(site: Path, domain_id: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "policy_bringup.cli", "run", str(site / "config" / "grasp.yaml"), "--headless"]
+    return subprocess.run(
+        [*command, "--domain-id", str(domain_id), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    everything = done.stdout + done.stderr
+    assert done.returncode == 2, everything
+    assert "Traceback" not in everything
+    for word in words:
+        assert word in everything
+    assert "ACTIVE" not in everything
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        ("safety.yaml", {"action_timeout_s": 5.0}, ("safety.yaml: action_timeout_s", "from 0.02 to 1 s", "found 5.0")),
+        ("safety.yaml", {"retries": 3}, ("safety.yaml: unknown key 'retries'", "allowed are")),
+        ("arm.yaml", {"watchdog_s": "soon"}, ("arm.yaml: watchdog_s: must be a number", "found 'soon'")),
+        ("sim.yaml", {"physics_hz": 0}, ("sim.yaml: physics_hz: must be a whole number from", "found 0")),
+        ("grasp.yaml", {"task": "juggle"}, ("task: must be one of grasp, found 'juggle'",)),
+        ("grasp.yaml", {"robot": "nobody.yaml"}, ("nobody.yaml: cannot be read",)),
+    ],
+)
+def test_a_wrong_value_is_refused_with_file_key_and_range(site: Path, domain_id: int, file: str, changes, words):
+    edit(site / "config" / file, **changes)
+    assert_refused(policy_run(site, domain_id, "--source", "expert"), *words)
+
+
+def test_a_missing_bundle_is_refused(site: Path, domain_id: int):
+    done = policy_run(site, domain_id, "--source", "bundle", "--bundle", str(site / "nowhere"))
+    assert_refused(done, "nowhere")
+
+
+def test_a_bundle_with_a_wrong_hash_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
+    with (grasp_bundle / "policy.onnx").open("ab") as stream:
+        stream.write(b"x")
+    done = policy_run(site, domain_id, "--source", "bundle", "--bundle", str(grasp_bundle))
+    assert_refused(done, "sha256 is not the one in policy.yaml")
+
+
+def test_an_absent_camera_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
+    arguments = ("--mode", "hardware", "--source", "bundle", "--bundle", str(grasp_bundle))
+    assert_refused(policy_run(site, domain_id, *arguments), "camera 'front': /dev/video0")
