@@ -20,13 +20,13 @@ from policy_bringup.console.words import Health, Transition
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Pose
 from policy_bringup.nodes import endpoints, image_messages, messages
-from policy_bringup.nodes.mailbox import Mailbox
+from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
 
 REFRESH_HZ = 10.0
-TAKE_HZ = 25.0
-"""Often enough that the queue of safety/verdict (10 deep, 100 Hz) never runs over."""
+QUEUE = 50
+"""Messages kept between two refreshes: no verdict goes uncounted if one of them is late."""
 SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
 
 
@@ -48,12 +48,12 @@ class ConsoleNode(BringupNode):
             self.get_logger().warning(
                 f"the operator page has no authentication: whoever reaches {self._page.url} can arm the robot"
             )
-        self._views, heard = Mailbox(self), Mailbox(self)
-        heard.add("sim/state", self._take_sim)
-        heard.add("safety/state", self._take_state)
-        heard.add("safety/verdict", self._take_verdict)
-        heard.add("/diagnostics", self._take_diagnostics)
-        self.create_timer(1.0 / TAKE_HZ, heard.take)
+        self._watched = False
+        self._views, self._heard = Inbox(self), Inbox(self)
+        self._heard.hear("sim/state", self._take_sim)
+        self._heard.hear("safety/state", self._take_state)
+        self._heard.hear("safety/verdict", self._take_verdict, QUEUE)
+        self._heard.hear("/diagnostics", self._take_diagnostics, QUEUE)
         self.create_timer(1.0 / REFRESH_HZ, self._refresh)
 
     def close(self) -> None:
@@ -66,8 +66,10 @@ class ConsoleNode(BringupNode):
         return "ok", "serving", {"url": self._page.url, "watched": self._page.watched}
 
     def _refresh(self) -> None:
-        if self._page.watched != bool(self._views):
-            self._watch(self._page.watched)
+        if self._page.watched != self._watched:
+            self._watched = not self._watched
+            self._watch(self._watched)
+        self._heard.take()
         self._views.take()
         self._page.refresh(received_now())
 
@@ -76,9 +78,9 @@ class ConsoleNode(BringupNode):
         self._views.clear()
         if watched:
             for camera in self.deployment.camera_names:
-                self._views.add(f"camera/{camera}/image_raw", partial(self._take_image, camera))
-            self._views.add("joint_states", self._take_joints)
-            self._views.add("sim/object_pose", self._take_object)
+                self._views.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera))
+            self._views.hear("joint_states", self._take_joints)
+            self._views.hear("sim/object_pose", self._take_object)
 
     def _take_image(self, camera: str, message: Image) -> None:
         now_ns = received_now()

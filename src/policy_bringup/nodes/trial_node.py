@@ -155,8 +155,8 @@ class TrialNode(BringupNode):
             return False
         if not self._is_home() and not (yield from self._go_home()):
             return False
-        yield from self._call("sim/reset", Trigger.Request())
         episode = self._sim["episode"]
+        yield from self._call("sim/reset", Trigger.Request())
         if not (yield from self._wait(lambda: self._sim["episode"] != episode, config.reset_timeout_s)):
             self.fail(f"the simulator did not begin a new episode within {config.reset_timeout_s:.0f} s")
             return False
