@@ -94,31 +94,38 @@ def deploy(domain_id: int, tmp_path: Path):
 
 
 @pytest.fixture
-def grasp_bundle(tmp_path: Path) -> Path:
-    """A bundle for the grasping deployment whose graph asks to stay where the robot is, for ever."""
-    deployment, _ = load_deployment(ROOT / "config" / "grasp.yaml")
-    contract = deployment.contract
-    names, columns = contract.observation.names, contract.action.names
-    weights = np.zeros((len(names), len(columns)), np.float32)
-    for column in columns[:6]:
-        weights[names.index(column), columns.index(column)] = 1.0
-    weights[names.index("panda_finger_joint1"), columns.index("gripper.width")] = 2.0
-    offset = np.zeros(len(columns), np.float32)
-    offset[columns.index("gripper.force")] = 20.0
-    folder = tmp_path / "bundle"
-    write_bundle(
-        folder,
-        contract=contract,
-        uncertainty=Uncertainty("ensemble", 0.25, 0.05, 40),
-        fingerprint=Fingerprint(
-            {image.camera: (0.0,) * 64 for image in contract.observation.images}, (0.0,) * len(names)
-        ),
-        provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
-        opset=17,
-        parity_max_abs_error=0.0,
-        model=hover_graph(contract, weights, offset),
-    )
-    return folder
+def make_bundle(tmp_path: Path) -> Callable[[Path], Path]:
+    """Makes a bundle for a deployment whose graph asks to stay where the robot is, for ever."""
+
+    def make(deployment_path: Path) -> Path:
+        deployment, _ = load_deployment(deployment_path)
+        contract = deployment.contract
+        names, columns = contract.observation.names, contract.action.names
+        weights = np.zeros((len(names), len(columns)), np.float32)
+        for column in columns[:6]:
+            weights[names.index(column), columns.index(column)] = 1.0
+        weights[names.index("panda_finger_joint1"), columns.index("gripper.width")] = 2.0
+        offset = np.zeros(len(columns), np.float32)
+        offset[columns.index("gripper.force")] = 20.0
+        images = contract.observation.images
+        bundle = write_bundle(
+            tmp_path / "bundle",
+            contract=contract,
+            uncertainty=Uncertainty("ensemble", 0.25, 0.05, 40),
+            fingerprint=Fingerprint({image.camera: (0.0,) * 64 for image in images}, (0.0,) * len(names)),
+            provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
+            opset=17,
+            parity_max_abs_error=0.0,
+            model=hover_graph(contract, weights, offset),
+        )
+        return bundle.folder
+
+    return make
+
+
+@pytest.fixture
+def grasp_bundle(make_bundle) -> Path:
+    return make_bundle(ROOT / "config" / "grasp.yaml")
 
 
 def hover_graph(contract: Contract, weights: np.ndarray, offset: np.ndarray) -> bytes:

@@ -53,6 +53,7 @@ class CameraNode(BringupNode):
         """Opens every camera of the deployment; one that cannot be had refuses the start."""
         config = load_parameters(self, self.config_path, CameraConfig)
         source = text_parameter(self, "camera_source", "")
+        self._recorded = bool(source)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._published: dict[str, int] = {camera.name: 0 for camera in self.deployment.cameras}
@@ -119,6 +120,9 @@ class CameraNode(BringupNode):
     def _stream(self, name: str, device: CameraDevice) -> None:
         picture, info = self._outputs[name]
         try:
+            # A recording waits for its first reader, so that none of its pictures is lost. A camera waits for nobody.
+            while self._recorded and picture.get_subscription_count() == 0 and not self._stopping.wait(0.01):
+                pass
             while not self._stopping.is_set():
                 sample = device.read()
                 if sample is None:

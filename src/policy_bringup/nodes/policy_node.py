@@ -72,6 +72,7 @@ class PolicyNode(BringupNode):
         self._engaged = False
         self._last_stamp = 0
         self._published = self._refused = 0
+        self._pictures = {image.camera: 0 for image in spec.images}
         self._trouble = "nothing arrived yet"
         self._output = endpoints.publisher(self, "policy/action")
         self._subscribe(tuple(image.camera for image in spec.images), OBJECT_COLUMN in spec.names)
@@ -88,7 +89,8 @@ class PolicyNode(BringupNode):
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
-        values = {"published": self._published, "refused": self._refused, "engaged": self._engaged}
+        pictures = {f"pictures.{camera}": count for camera, count in self._pictures.items()}
+        values = {"published": self._published, "refused": self._refused, "engaged": self._engaged, **pictures}
         if self._trouble:
             return "warn", self._trouble, values
         return "ok", "publishing", values
@@ -126,6 +128,7 @@ class PolicyNode(BringupNode):
 
     def _take_image(self, camera: str, message: Image) -> None:
         sample = image_messages.image_sample(message, received_now(), camera)
+        self._pictures[camera] += 1
         with self._lock:
             self._builder.add_image(sample)
 
