@@ -32,3 +32,9 @@ def test_a_gap_is_not_followed_by_a_burst():
     chosen = used(throttle, burst)
     assert len(chosen) <= 3
     assert all(b - a >= 25_000_000 for a, b in pairwise(chosen))
+
+
+def test_a_clock_that_is_set_back_does_not_end_the_stream():
+    throttle = Throttle(20)
+    used(throttle, [10**12 + i * 50_000_000 for i in range(10)])
+    assert len(used(throttle, [i * 50_000_000 for i in range(10)])) == 10

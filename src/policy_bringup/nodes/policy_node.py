@@ -136,13 +136,14 @@ class PolicyNode(BringupNode):
         sample = messages.joint_positions(message, received_now())
         try:
             tool = self._proprioception.tool(sample)
-            self._measured = self._proprioception.measured(sample, self._action)
+            measured = self._proprioception.measured(sample, self._action)
+            with self._lock:
+                self._builder.add_state("joint_states", sample)
+                self._builder.add_state("tool", tool)
         except ObservationError as error:
             self._trouble = str(error)
             return
-        with self._lock:
-            self._builder.add_state("joint_states", sample)
-            self._builder.add_state("tool", tool)
+        self._measured = measured
 
     def _take_object(self, message: PoseStamped) -> None:
         with self._lock:

@@ -15,6 +15,8 @@ class Throttle:
 
     def due(self, stamp_ns: int) -> bool:
         """True if the sample of this stamp is to be used."""
+        if stamp_ns < self._next_ns - 2 * self._period_ns:
+            self._next_ns = stamp_ns  # the clock was set back
         # Half a period early counts: stamps jitter, and waiting for the next one would halve the rate.
         if stamp_ns < self._next_ns - self._period_ns // 2:
             return False

@@ -1,0 +1,334 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from policy_bringup.core.chunks import ChunkStream, delayed, remaining, value_at
+from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.types import ActionChunk
+
+MS = 1_000_000
+START = 1_700_000_000 * 1_000_000_000
+NAMES = ("tool.x", "tool.z", "gripper.width")
+MAX_STEP = np.array([0.03, 0.03, 0.08])
+STEPS, DT = 16, 0.05
+BLEND_S = 0.2
+REST = np.array([0.4, 0.3, 0.08])
+
+
+def chunk_of(values, stamp_ms=0.0, dt=DT):
+    values = np.asarray(values, dtype=float)
+    times_s = dt * np.arange(1, len(values) + 1)
+    stamp_ns = START + round(stamp_ms * MS)
+    return ActionChunk("policy", stamp_ns, 7, NAMES, times_s, values, np.linspace(0.0, 0.3, len(values)))
+
+
+def moving(start, velocity, stamp_ms=0.0, steps=STEPS):
+    """A chunk at constant `velocity` `(columns,)` that was at `start` at its stamp."""
+    return chunk_of(np.asarray(start) + DT * np.arange(1, steps + 1)[:, None] * np.asarray(velocity), stamp_ms)
+
+
+def beside(*offset):
+    return REST + np.array(offset)
+
+
+def at(ms):
+    return START + round(ms * MS)
+
+
+def stream():
+    return ChunkStream(MAX_STEP, BLEND_S)
+
+
+def refusal(joiner, chunk, measured, now_ms):
+    with pytest.raises(ChunkRefused) as error:
+        joiner.join(chunk, measured, at(now_ms))
+    return str(error.value)
+
+
+class Follower:
+    """What executes the joined chunks: at each arrival it goes straight from where it is to the next step."""
+
+    def __init__(self, measured):
+        self.ms, self.rows = [0.0], [np.asarray(measured)]
+
+    def take(self, joined, now_ms):
+        here = self.value(now_ms)
+        past = sum(t < now_ms for t in self.ms)
+        ahead = (joined.stamp_ns - START) / MS + 1e3 * joined.times_s
+        assert np.all(ahead > now_ms - 1e-6)
+        self.ms = [*self.ms[:past], now_ms, *ahead]
+        self.rows = [*self.rows[:past], here, *joined.values]
+
+    def value(self, ms):
+        return np.array([np.interp(ms, self.ms, column) for column in np.array(self.rows).T])
+
+    def sampled(self, end_ms):
+        """At 100 Hz."""
+        return np.array([self.value(ms) for ms in np.arange(0.0, end_ms, 10.0)])
+
+
+# --- one chunk
+
+
+def test_between_its_steps_a_chunk_is_a_straight_line_and_beyond_them_it_stands():
+    chunk = chunk_of([[1.0, 10.0, 0.0], [3.0, 30.0, 0.0]])
+    for ms, expected in ((-100, 1.0), (0, 1.0), (50, 1.0), (62.5, 1.5), (75, 2.0), (100, 3.0), (101, 3.0), (9e6, 3.0)):
+        np.testing.assert_allclose(value_at(chunk, at(ms)), [expected, 10 * expected, 0.0], rtol=1e-12)
+
+
+@given(st.floats(0.0, 900.0), st.floats(-1.0, 1.0))
+def test_a_chunk_that_stands_at_a_limit_does_not_leave_it_by_a_rounding_error(ms, limit):
+    assert np.all(value_at(chunk_of(np.full((STEPS, 3), limit)), at(ms)) == limit)
+
+
+@pytest.mark.parametrize(("ms", "left"), [(-10, 16), (0, 16), (49.999999, 16), (50, 15), (799.999999, 1)])
+def test_the_steps_that_remain_are_those_still_to_come(ms, left):
+    chunk = moving(REST, [0.1, 0.0, 0.0])
+    rest = remaining(chunk, at(ms))
+    assert (rest.stamp_ns, rest.source, rest.names, rest.received_ns) == (START, "policy", NAMES, 7)
+    for name in ("times_s", "values", "uncertainty"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(chunk, name)[16 - left :])
+
+
+@pytest.mark.parametrize("ms", [800, 800.000001, 5000])
+def test_nothing_remains_of_a_chunk_at_and_after_its_last_step(ms):
+    assert remaining(moving(REST, [0.1, 0.0, 0.0]), at(ms)) is None
+
+
+def test_a_delayed_chunk_asks_the_same_of_a_later_moment_and_keeps_its_stamp():
+    chunk = moving(REST, [0.1, -0.1, 0.0])
+    later = delayed(chunk, at(130))
+    assert later.stamp_ns == chunk.stamp_ns
+    for ms in (0, 60, 333, 900):
+        np.testing.assert_allclose(value_at(later, at(ms + 130)), value_at(chunk, at(ms)), atol=1e-12)
+
+
+# --- the first chunk
+
+
+@pytest.mark.parametrize("latency_ms", [0, 50, 200, 400, 5000])
+def test_the_first_chunk_from_standstill_loses_no_step_however_late_it_comes(latency_ms):
+    chunk = moving(REST, [0.3, 0.0, 0.0])
+    joined = stream().join(chunk, REST, at(latency_ms))
+    np.testing.assert_array_equal(joined.values, chunk.values)
+    np.testing.assert_array_equal(joined.uncertainty, chunk.uncertainty)
+    np.testing.assert_allclose(joined.times_s, chunk.times_s + latency_ms / 1e3, atol=1e-12)
+    assert joined.stamp_ns == chunk.stamp_ns
+
+
+@pytest.mark.parametrize("latency_ms", [0, 50, 200, 400])
+def test_from_standstill_the_arm_moves_no_faster_than_the_chunk(latency_ms):
+    speed = 0.3
+    follower = Follower(REST)
+    follower.take(stream().join(moving(REST, [speed, 0.0, 0.0]), REST, at(latency_ms)), float(latency_ms))
+    steps = np.diff(follower.sampled(1500.0)[:, 0])
+    assert steps.max() <= 0.01 * speed + 1e-9
+    assert follower.value(2000.0)[0] == pytest.approx(REST[0] + 0.8 * speed)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_first_step_as_far_away_as_allowed_passes_and_one_further_is_refused(sign):
+    for factor, passes in ((1.0 - 1e-9, True), (1.0 + 1e-6, False)):
+        start = beside(0.0, sign * factor * 0.03, 0.0)
+        if passes:
+            stream().join(moving(start, np.zeros(3)), REST, at(0))
+        else:
+            refusal(stream(), moving(start, np.zeros(3)), REST, 0)
+
+
+def test_a_first_jump_is_refused_with_column_and_numbers():
+    found = refusal(stream(), moving(beside(0.0, -0.05, 0.0), np.zeros(3)), REST, 200)
+    assert found == "tool.z would jump by -0.0500 from the measured position; allowed is 0.0300"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_first_step_that_is_no_number_is_refused(bad):
+    assert "gripper.width would jump by" in refusal(stream(), moving(beside(0.0, 0.0, bad), np.zeros(3)), REST, 0)
+    assert "tool.x would jump by" in refusal(stream(), moving(REST, np.zeros(3)), REST * [np.nan, 1.0, 1.0], 0)
+
+
+def test_a_refused_first_chunk_leaves_the_next_one_the_first():
+    joiner = stream()
+    refusal(joiner, moving(REST + 1.0, np.zeros(3)), REST, 10)
+    assert len(joiner.join(moving(REST, [0.1, 0.0, 0.0], 100), REST, at(900)).values) == STEPS
+
+
+# --- later chunks
+
+
+@given(st.lists(st.tuples(st.floats(1.0, 300.0), st.floats(0.0, 300.0)), min_size=1, max_size=6))
+def test_chunks_that_agree_with_the_path_change_nothing(arrivals):
+    """A constant velocity is kept exactly, whatever the latency: joining must not brake."""
+    velocity = np.array([0.4, -0.2, 0.0])
+    joiner, follower, now = stream(), Follower(REST), 0.0
+    follower.take(joiner.join(moving(REST, velocity), REST, at(0)), 0.0)
+    for gap, latency in arrivals:
+        now = float(round(now + gap))
+        seen = max(0.0, now - round(latency))
+        chunk = moving(REST + velocity * seen / 1e3, velocity, seen)
+        follower.take(joiner.join(chunk, REST, at(now)), now)
+        for ms in np.linspace(0.0, now + 400.0, 40):
+            np.testing.assert_allclose(follower.value(ms), REST + velocity * ms / 1e3, atol=1e-9)
+
+
+WALK = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).uniform(-0.6, 0.6, (STEPS, 3)))
+"""A velocity per step and column; 0.6 a second is as fast as anything goes here."""
+
+
+def walked(start, velocities, stamp_ms):
+    return chunk_of(np.asarray(start) + DT * np.cumsum(velocities, axis=0), stamp_ms)
+
+
+@given(WALK, WALK, st.tuples(*[st.floats(-1.0, 1.0)] * 3), st.floats(0, 0.4), st.floats(0, 0.6), st.floats(0, 0.5))
+def test_a_late_chunk_joins_without_a_jump(first, second, offset, latency_1, gap, latency_2):
+    """Between two samples at 100 Hz the path moves by its chunks' own speed plus what the fade may add."""
+    joiner, follower = stream(), Follower(REST)
+    now_1 = round(latency_1 * 1e3)
+    joined_1 = joiner.join(walked(REST, first, 0), REST, at(now_1))
+    follower.take(joined_1, float(now_1))
+    now_2 = now_1 + round(gap * 1e3)
+    seen = max(0, now_2 - round(latency_2 * 1e3))
+    chunk = walked(follower.value(seen), second, seen)
+    ahead = remaining(chunk, at(now_2))
+    assume(ahead is not None)
+    step_ms = [seen + 1e3 * t for t in ahead.times_s]
+    # Puts the second chunk at most max_step away from the path where it joins.
+    aside = follower.value(step_ms[0]) - ahead.values[0] + 0.999 * np.array(offset) * MAX_STEP
+    chunk = chunk_of(chunk.values + aside, seen)
+    apart = np.abs([follower.value(ms) - v for ms, v in zip(step_ms, remaining(chunk, at(now_2)).values, strict=True)])
+    within = [ms - now_2 < BLEND_S * 1e3 + DT * 1e3 for ms in step_ms]
+    follower.take(joiner.join(chunk, REST, at(now_2)), float(now_2))
+    allowed = 0.01 * (0.6 + apart[within].max(0) / BLEND_S)
+    moved = np.abs(np.diff(follower.sampled(2500.0), axis=0))
+    assert np.all(moved <= allowed + 1e-9)
+    before = np.abs(np.diff(follower.sampled(now_2), axis=0))
+    assert np.all(before <= 0.01 * 0.6 + 1e-9)
+
+
+@given(WALK, WALK, st.integers(50, 700), st.integers(0, 300))
+def test_a_joined_path_stays_between_the_two_it_joins(first, second, now, latency):
+    joiner = stream()
+    path = joiner.join(walked(REST, first, 0), REST, at(0))
+    seen = max(0, now - latency)
+    chunk = walked(value_at(path, at(now)), second, seen)
+    ahead = remaining(chunk, at(now))
+    old = np.array([value_at(path, at(seen + 1e3 * t)) for t in ahead.times_s])
+    try:
+        joined = joiner.join(chunk, REST, at(now))
+    except ChunkRefused:
+        assume(False)
+    np.testing.assert_array_equal(joined.times_s, ahead.times_s)
+    slack = 1e-8  # stamps are whole nanoseconds
+    assert np.all(joined.values >= np.minimum(old, ahead.values) - slack)
+    assert np.all(joined.values <= np.maximum(old, ahead.values) + slack)
+    faded = ahead.times_s - (now - seen) / 1e3 >= BLEND_S
+    np.testing.assert_allclose(joined.values[faded], ahead.values[faded], atol=1e-12)
+
+
+@given(st.floats(-0.6, 0.6), st.lists(st.integers(1, 400), min_size=1, max_size=8))
+def test_chunks_that_all_command_a_limit_are_joined_at_exactly_that_limit(limit, gaps):
+    joiner, now = stream(), 0
+    joiner.join(chunk_of(np.full((STEPS, 3), limit)), np.full(3, limit), at(0))
+    for gap in gaps:
+        now += gap
+        assert np.all(joiner.join(chunk_of(np.full((STEPS, 3), limit), now - 1), REST, at(now)).values == limit)
+
+
+def test_a_gripper_that_closes_a_step_later_than_promised_is_never_commanded_beyond_closed():
+    width = np.where(np.arange(STEPS) < 3, 0.08, 0.0)
+    values = np.column_stack([np.full(STEPS, 0.4), np.full(STEPS, 0.3), width])
+    joiner = stream()
+    joiner.join(chunk_of(values), REST, at(0))
+    joined = joiner.join(chunk_of(values, 60), REST, at(165))
+    assert joined.values[0, 2] > 0.0
+    assert joined.values[:, 2].min() == 0.0
+    assert joined.values[:, 2].max() <= 0.08
+
+
+def test_the_old_path_fades_out_over_the_blending_time():
+    joiner = stream()
+    joiner.join(moving(REST, np.zeros(3)), REST, at(0))
+    joined = joiner.join(moving(beside(0.02, 0.0, 0.0), np.zeros(3), 100), REST, at(100))
+    expected = np.full(STEPS, 0.02)
+    expected[:4] = [0.005, 0.01, 0.015, 0.02]
+    np.testing.assert_allclose(joined.values[:, 0] - REST[0], expected, atol=1e-12)
+
+
+def test_a_second_chunk_before_the_first_step_of_the_first_one_starts_where_the_arm_is():
+    joiner, follower = stream(), Follower(REST)
+    follower.take(joiner.join(moving(REST, [0.5, 0.0, 0.0]), REST, at(0)), 0.0)
+    chunk = moving(beside(0.005, 0.0, 0.0), [0.5, 0.0, 0.0], 10)
+    follower.take(joiner.join(chunk, REST, at(12)), 12.0)
+    np.testing.assert_allclose(np.diff(follower.sampled(500.0)[:, 0]), 0.005, atol=1e-9)
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0 - 1e-9, True), (1.0 + 1e-6, False)])
+def test_a_chunk_as_far_from_the_path_as_allowed_is_joined_and_one_further_is_refused(factor, passes):
+    joiner = stream()
+    joiner.join(moving(REST, np.zeros(3)), REST, at(0))
+    chunk = moving(beside(0.0, -0.03 * factor, 0.0), np.zeros(3), 100)
+    if passes:
+        joiner.join(chunk, REST + 1.0, at(150))
+    else:
+        found = refusal(joiner, chunk, REST + 1.0, 150)
+        assert found == "tool.z would jump by -0.0300 from the path being executed; allowed is 0.0300"
+
+
+def test_a_refused_chunk_leaves_the_path_as_it_was():
+    velocity = np.array([0.2, 0.0, 0.0])
+    joiners = [stream(), stream()]
+    for joiner in joiners:
+        joiner.join(moving(REST, velocity), REST, at(0))
+    refusal(joiners[0], moving(REST + 0.5, velocity, 90), REST, 100)
+    results = [joiner.join(moving(REST + 0.01, velocity, 180), REST, at(200)) for joiner in joiners]
+    np.testing.assert_array_equal(results[0].values, results[1].values)
+
+
+def test_a_chunk_whose_steps_are_all_past_is_refused_with_its_age():
+    joiner = stream()
+    joiner.join(moving(REST, [0.1, 0.0, 0.0]), REST, at(0))
+    assert refusal(joiner, moving(REST, [0.1, 0.0, 0.0], 10), REST, 910) == (
+        "the chunk is 900 ms old and all its 16 steps are past"
+    )
+    refusal(joiner, moving(REST, [0.1, 0.0, 0.0], 10), REST, 810)
+    assert len(joiner.join(moving(REST, [0.1, 0.0, 0.0], 10), REST, at(809)).values) == 1
+
+
+@pytest.mark.parametrize(("seen_ms", "steps"), [(800, STEPS), (900, STEPS), (799, STEPS - 8)])
+def test_a_picture_taken_after_the_path_ran_out_shows_a_robot_at_rest(seen_ms, steps):
+    """Otherwise a slow policy would be refused for ever: standing, it could never reach its own later steps."""
+    joiner, velocity = stream(), np.array([0.05, 0.0, 0.0])
+    end = joiner.join(moving(REST, velocity), REST, at(0)).values[-1]
+    chunk = moving(end, velocity, seen_ms)
+    joined = joiner.join(chunk, end, at(seen_ms + 400))
+    assert len(joined.values) == steps
+    if steps == STEPS:
+        np.testing.assert_array_equal(joined.values, chunk.values)
+
+
+def test_a_chunk_seen_in_motion_that_arrives_after_the_path_ran_out_starts_from_its_end():
+    joiner, follower = stream(), Follower(REST)
+    velocity = np.array([0.05, 0.0, 0.0])
+    follower.take(joiner.join(moving(REST, velocity), REST, at(0)), 0.0)
+    follower.take(joiner.join(moving(REST + 0.7 * velocity, velocity, 700), REST, at(900)), 900.0)
+    moved = np.diff(follower.sampled(1600.0)[:, 0])
+    assert moved.max() <= 0.01 * (0.05 + 0.05 * 0.3 / BLEND_S) + 1e-9
+    assert moved.min() >= -1e-12
+
+
+def test_after_a_reset_the_next_chunk_is_a_first_one():
+    joiner = stream()
+    joiner.join(moving(REST, [0.5, 0.0, 0.0]), REST, at(0))
+    joiner.reset()
+    chunk = moving(REST, [0.5, 0.0, 0.0], 100)
+    joined = joiner.join(chunk, REST, at(300))
+    np.testing.assert_array_equal(joined.values, chunk.values)
+
+
+@pytest.mark.parametrize("blend_s", [0.01, 0.049, 2.0])
+def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_s):
+    joiner, velocity = ChunkStream(MAX_STEP, blend_s), np.array([0.2, 0.1, 0.0])
+    joiner.join(moving(REST, velocity), REST, at(0))
+    chunk = moving(REST + 0.1 * velocity, velocity, 100, steps=10)
+    np.testing.assert_allclose(joiner.join(chunk, REST, at(120)).values, chunk.values, atol=1e-12)

@@ -1,0 +1,91 @@
+"""Whatever ends, the arm ends in a held pose: it neither drops nor runs on."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.nodes.messages import values_of
+
+MOVING = 0.15  # rad/s
+STILL = 0.005  # rad/s
+DROP = 0.01  # rad that a held joint may be off after two seconds
+
+
+class Robot:
+    """The newest joint state and safety state, and the last command."""
+
+    def __init__(self, listener) -> None:
+        self._listener = listener
+        self.positions = np.zeros(7)
+        self.velocities = np.zeros(7)
+        self.safety = ""
+        self.command: JointTrajectory | None = None
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        listener.node.create_subscription(JointState, "joint_states", self._take_joints, qos_profile_sensor_data)
+        listener.node.create_subscription(DiagnosticArray, "safety/state", self._take_safety, latched)
+        listener.node.create_subscription(JointTrajectory, "arm_controller/joint_trajectory", self._take_command, 10)
+
+    def _take_joints(self, message: JointState) -> None:
+        self.positions, self.velocities = np.array(message.position[:7]), np.array(message.velocity[:7])
+
+    def _take_safety(self, message: DiagnosticArray) -> None:
+        self.safety = values_of(message.status[0])["state"]
+
+    def _take_command(self, message: JointTrajectory) -> None:
+        self.command = message
+
+    def wait_until_moving(self) -> None:
+        moving = lambda: self.safety == "ACTIVE" and np.abs(self.velocities).max() > MOVING  # noqa: E731
+        self._listener.wait(moving, 40.0, "an arm in motion")
+
+    def assert_comes_to_rest_and_stays(self) -> None:
+        self._listener.wait(lambda: np.abs(self.velocities).max() < STILL, 5.0, "an arm at rest")
+        held = self.positions.copy()
+        began = time.monotonic()
+        self._listener.wait(lambda: time.monotonic() - began > 2.0, 10.0, "two seconds")
+        assert np.abs(self.positions - held).max() < DROP
+
+
+@pytest.fixture
+def robot(listener) -> Robot:
+    return Robot(listener)
+
+
+@pytest.mark.parametrize("node", ["policy", "safety", "arm"])
+def test_when_a_node_is_killed_in_motion_the_arm_comes_to_rest_and_is_held(deploy, robot: Robot, node: str):
+    with deploy() as runner:
+        robot.wait_until_moving()
+        runner.children[node].kill()
+        robot.assert_comes_to_rest_and_stays()
+
+
+def test_when_the_policy_is_killed_safety_says_so_and_stays_stopped(deploy, robot: Robot, listener):
+    with deploy() as runner:
+        robot.wait_until_moving()
+        runner.children["trial"].kill()
+        runner.children["policy"].kill()
+        listener.wait(lambda: robot.safety == "FALLBACK", 5.0, "FALLBACK")
+        robot.assert_comes_to_rest_and_stays()
+        assert robot.safety == "FALLBACK"
+
+
+def test_every_command_ends_at_rest_so_that_a_dead_arm_node_leaves_nothing_moving(deploy, robot: Robot):
+    with deploy():
+        robot.wait_until_moving()
+        points = robot.command.points
+        assert len(points) >= 2
+        assert max(abs(v) for v in points[-1].velocities) == 0.0
+
+
+def test_ctrl_c_ends_every_process_of_a_deployment(deploy, robot: Robot):
+    with deploy() as runner:
+        robot.wait_until_moving()
+        runner.stop()
+        assert {child.returncode for child in runner.children.values()} <= {0, -signal.SIGTERM}
+        assert max(abs(v) for v in robot.command.points[-1].velocities) == 0.0
