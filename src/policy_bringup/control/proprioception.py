@@ -31,7 +31,7 @@ class Proprioception:
         return values[:-1], 2.0 * float(values[-1])
 
     def tool(self, sample: StateSample) -> StateSample:
-        """The tool pose and gripper of a joint sample as state columns: tool.x .. tool.rz, gripper.width, gripper.force.
+        """Tool pose and gripper of a joint sample as state columns: tool.x .. tool.rz, gripper.width, gripper.force.
 
         No sensor tells the grasping force; its column is 0.
         """

@@ -1,0 +1,298 @@
+"""The logic of the arm node: one safe action in, one joint command out, and a hold whenever there is silence or doubt.
+
+Every command ends at rest: behind the next point lies the path on which the arm brakes within its limits. If nothing
+follows, because safety is silent or this process is gone, the robot's controller runs to that end and stays there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from policy_bringup.control.braking import braking_path, state_at
+from policy_bringup.control.homing import HomingConfig, plan_home
+from policy_bringup.control.ik import IkConfig
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.limiter import Limiter
+from policy_bringup.control.second_line import CommandLimits, refuse
+from policy_bringup.control.solvers import SolverName, load_solver
+from policy_bringup.core.config import bounded, required
+from policy_bringup.core.errors import ConfigError, DeviceError, NoSolution
+from policy_bringup.core.interfaces import IkSolver
+from policy_bringup.core.robot import Robot, columns_to_pose
+from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand, Space
+
+
+@dataclass(frozen=True, slots=True)
+class ArmConfig:
+    """config/arm.yaml.
+
+    horizon_s: how far ahead a command's next point lies; a little more than the period of safe actions, else every
+    late one makes the robot begin to brake. min_step_s: an action that follows faster than this changes nothing.
+    watchdog_s: the arm holds when the last safe action is older. resync_tolerance: while holding at rest, a measured
+    joint further from its command than this (after hand guiding) becomes the new command. max_joint_jump: largest
+    distance of a solution from where the arm is: further is another branch, or faster than the arm can follow.
+    acceleration_margin: see second_line.
+    """
+
+    solver: SolverName = required()
+    horizon_s: float = bounded(0.005, 0.1, "s")
+    min_step_s: float = bounded(0.0001, 0.005, "s")
+    watchdog_s: float = bounded(0.02, 0.5, "s")
+    resync_tolerance: float = bounded(0.001, 0.5, "rad")
+    max_joint_jump: float = bounded(0.01, 1.0, "rad")
+    acceleration_margin: float = bounded(1.0, 1.5)
+    ik: IkConfig = required()
+    homing: HomingConfig = required()
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCounts:
+    """What has happened since the start. held: hold commands given; resyncs: commands moved to measured joints."""
+
+    followed: int = 0
+    held: int = 0
+    unsolved: int = 0
+    malformed: int = 0
+    second_line: int = 0
+    resyncs: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Accepted:
+    """The last command that left, and when."""
+
+    command: JointCommand
+    stamp_ns: int
+
+
+class Arm:
+    """One arm with its gripper. All `now_ns` are monotonic. `begin` comes first: before it, nothing can be followed.
+
+    Joints below are the arm's and, last, the gripper's commanded finger (m, half the width): `(n + 1,)`.
+    """
+
+    def __init__(
+        self, robot: Robot, chain: Chain, solver: IkSolver, action_spec: ActionSpec, config: ArmConfig
+    ) -> None:
+        arm_columns = TOOL_COLUMNS if action_spec.space is Space.TASK else robot.joint_names
+        if action_spec.names != (*arm_columns, *GRIPPER_COLUMNS):
+            raise ConfigError(
+                f"an arm in {action_spec.space.value} space needs the action columns "
+                f"{', '.join((*arm_columns, *GRIPPER_COLUMNS))}, found {', '.join(action_spec.names)}"
+            )
+        self._robot, self._chain, self._solver = robot, chain, solver
+        self._spec, self._config = action_spec, config
+        # Both fingers move: each goes half as far and half as fast as the width between them.
+        gripper = robot.gripper
+        self._names = (*robot.joint_names, gripper.joint)
+        self._lower, self._upper = np.append(robot.lower, gripper.lower / 2), np.append(robot.upper, gripper.upper / 2)
+        self._acceleration = np.append(robot.acceleration, gripper.acceleration / 2)
+        velocity, steps = np.append(robot.velocity, gripper.velocity / 2), (config.min_step_s, config.horizon_s)
+        self._limiter = Limiter(self._lower, self._upper, velocity, self._acceleration, steps)
+        self._second_line = CommandLimits.of(robot, config.acceleration_margin)
+        self._accepted: _Accepted | None = None
+        self._last_action_ns = 0
+        self._answer: Array | None = None
+        self._force = robot.gripper.force
+        self._holding = True
+        self._refusal: str | None = None
+        self._counts = ArmCounts()
+
+    @property
+    def holding(self) -> bool:
+        """Whether it decelerates or stands, rather than follows."""
+        return self._holding
+
+    @property
+    def last_refusal(self) -> str | None:
+        """Why the latest refused action was refused; kept until the next `begin`."""
+        return self._refusal
+
+    @property
+    def counts(self) -> ArmCounts:
+        """What has happened so far."""
+        return self._counts
+
+    @property
+    def joints(self) -> Array:
+        """Commanded arm joints `(n,)` rad, at the end of the last command's first point."""
+        return self._limiter.position[:-1]
+
+    @property
+    def width(self) -> float:
+        """Commanded opening between the fingers, m."""
+        return 2.0 * float(self._limiter.position[-1])
+
+    def begin(self, joints: Array, width: float, now_ns: int) -> JointCommand:
+        """Takes over a robot at rest at the measured joints `(n,)` rad and finger opening (m), and holds it there.
+
+        The gripper keeps its opening with full force: it may have something in its grasp. Raises DeviceError if the
+        measurement is not finite, or a joint is out of its range by more than the resync tolerance.
+        """
+        measured = np.append(joints, 0.5 * width)
+        excess = np.maximum(self._lower - measured, measured - self._upper)
+        within = excess <= self._config.resync_tolerance
+        if not bool(within.all()):
+            joint = int(np.argmin(within))
+            raise DeviceError(
+                f"{self._names[joint]} is measured at {measured[joint]:.4f}; its range is "
+                f"{self._lower[joint]:.4f} to {self._upper[joint]:.4f}: bring it back before starting"
+            )
+        self._limiter.begin(measured)
+        self._last_action_ns = now_ns
+        self._force, self._refusal = self._robot.gripper.force, None
+        self._accepted = _Accepted(self._command(), now_ns)
+        self._rest()
+        return self._accepted.command
+
+    def follow(self, names: tuple[str, ...], values: Array, now_ns: int) -> JointCommand:
+        """The command for one action that safety let pass, `(len(names),)`; a hold, with its reason, if it cannot be.
+
+        Raises DeviceError before `begin`.
+        """
+        accepted = self._begun()
+        if now_ns - accepted.stamp_ns < self._config.min_step_s * 1e9:
+            return accepted.command
+        target = self._target(names, values)
+        if target is None:
+            return self.hold(now_ns)
+        self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
+        command = self._move(target, accepted, now_ns)
+        if command is None:
+            return self.hold(now_ns)
+        self._last_action_ns, self._holding = now_ns, False
+        self._counts = replace(self._counts, followed=self._counts.followed + 1)
+        return command
+
+    def hold(self, now_ns: int) -> JointCommand:
+        """Decelerates within limits to rest, and stays. Raises DeviceError before `begin`."""
+        accepted = self._begun()
+        self._rest()
+        self._counts = replace(self._counts, held=self._counts.held + 1)
+        if now_ns - accepted.stamp_ns < self._config.min_step_s * 1e9:
+            return accepted.command
+        command = self._move(None, accepted, now_ns)
+        return command if command is not None else self._remaining(accepted, now_ns)
+
+    def tick(self, now_ns: int) -> JointCommand | None:
+        """The watchdog: a hold when the last safe action is too old, or while holding; None while actions come."""
+        if self._accepted is None:
+            return None
+        silent = now_ns - self._last_action_ns > self._config.watchdog_s * 1e9
+        return self.hold(now_ns) if silent or self._holding else None
+
+    def measured(self, joints: Array, width: float, now_ns: int) -> None:
+        """A measurement of the joints `(n,)` rad and the finger opening (m).
+
+        While holding at rest, it becomes the command if it has left it (hand guiding). The gripper's never does: one
+        that has closed on something would let go. Ignored if not finite.
+        """
+        at_rest = self._accepted is not None and self._holding and not self._limiter.velocity.any()
+        if not at_rest or not bool(np.isfinite(joints).all() and np.isfinite(width)):
+            return
+        if float(np.abs(joints - self.joints).max()) > self._config.resync_tolerance:
+            self._limiter.begin(np.append(joints, self._limiter.position[-1]))
+            self._accepted = _Accepted(self._command(), now_ns)
+            self._counts = replace(self._counts, resyncs=self._counts.resyncs + 1)
+
+    def plan_home(self, dt_s: float) -> tuple[Array, Array]:
+        """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
+        gripper = np.array([self.width, self._force])
+        return plan_home(self._robot, self._chain, self._spec.space, self.joints, gripper, self._config.homing, dt_s)
+
+    def _begun(self) -> _Accepted:
+        if self._accepted is None:
+            raise DeviceError("the arm has not begun: no measured joint position yet")
+        return self._accepted
+
+    def _rest(self) -> None:
+        self._holding, self._answer = True, None
+
+    def _target(self, names: tuple[str, ...], values: Array) -> Array | None:
+        """Where the action wants the joints, `(n + 1,)`; None, with the refusal kept, if it says nothing usable."""
+        if names != self._spec.names or values.shape != (len(names),) or not bool(np.isfinite(values).all()):
+            self._refusal = f"the action is not a row of finite {', '.join(self._spec.names)}"
+            self._counts = replace(self._counts, malformed=self._counts.malformed + 1)
+            return None
+        finger = 0.5 * float(values[-2])
+        if self._spec.space is Space.JOINT:
+            return np.append(values[:-2], finger)
+        try:
+            joints = self._solved(values[:6])
+        except NoSolution as error:
+            self._refusal = str(error)
+            self._counts = replace(self._counts, unsolved=self._counts.unsolved + 1)
+            return None
+        return np.append(joints, finger)
+
+    def _solved(self, columns: Array) -> Array:
+        """Inverse kinematics from the answer before, so that a path stays on its branch. Raises NoSolution."""
+        start = self.joints if self._answer is None else self._answer
+        answer = self._solver.solve(columns_to_pose(columns, self._robot.tool_reference), start)
+        jump = np.abs(answer - self.joints)
+        if not bool((jump <= self._config.max_joint_jump).all()):
+            joint = int(np.argmax(jump))
+            raise NoSolution(
+                f"{self._robot.joint_names[joint]} would have to move by {jump[joint]:.3f} rad at once; "
+                f"allowed is {self._config.max_joint_jump:.3f}"
+            )
+        self._answer = answer
+        return answer
+
+    def _move(self, target: Array | None, accepted: _Accepted, now_ns: int) -> JointCommand | None:
+        """The next command, towards `target` or braking; None if the second line refuses it, and nothing changes then.
+
+        The next point comes as much later than the last one as now is later than then. A robot that got nothing for
+        longer than the horizon is already on the braking path behind its last point, and goes on from there.
+        """
+        before = self._limiter.position, self._limiter.velocity
+        elapsed, horizon = 1e-9 * (now_ns - accepted.stamp_ns), self._config.horizon_s
+        if elapsed > horizon:
+            last = accepted.command
+            self._limiter.restore(*state_at(last.times_s, last.positions, last.velocities, elapsed))
+        dt = min(elapsed, horizon)
+        previous, previous_velocity = self._limiter.position, self._limiter.velocity
+        if target is None:
+            self._limiter.brake(dt)
+        else:
+            self._limiter.step(target, dt)
+        command = self._command()
+        reason = refuse(self._second_line, previous, previous_velocity, command, dt)
+        if reason is not None:
+            self._limiter.restore(*before)
+            self._refusal = reason
+            self._counts = replace(self._counts, second_line=self._counts.second_line + 1)
+            return None
+        self._accepted = _Accepted(command, now_ns)
+        return command
+
+    def _command(self) -> JointCommand:
+        """The limiter's point, then the way to rest."""
+        q, v = self._limiter.position, self._limiter.velocity
+        times, positions, velocities = braking_path(
+            q, v, self._lower, self._upper, self._acceleration, self._config.horizon_s
+        )
+        return JointCommand(
+            self._names,
+            self._config.horizon_s + np.append(0.0, times),
+            np.vstack([q, positions]),
+            np.vstack([v, velocities]),
+            self._force,
+        )
+
+    def _remaining(self, accepted: _Accepted, now_ns: int) -> JointCommand:
+        """The last accepted command's end, at the time it was due: the robot goes on as it was told then."""
+        command, horizon = accepted.command, self._config.horizon_s
+        due = max(float(command.times_s[-1]) - 1e-9 * (now_ns - accepted.stamp_ns), horizon)
+        rest = np.tile(command.positions[-1], (2, 1))
+        return replace(command, times_s=np.array([due, due + horizon]), positions=rest, velocities=np.zeros_like(rest))
+
+
+def load_arm(robot: Robot, urdf_path: Path | str, action_spec: ActionSpec, config: ArmConfig) -> Arm:
+    """An arm with the configured solver. Raises ConfigError."""
+    chain = Chain.from_urdf(urdf_path, robot.base_frame, robot.tool_frame, robot.joint_names)
+    solver = load_solver(config.solver, chain, robot, urdf_path, config.ik)
+    return Arm(robot, chain, solver, action_spec, config)

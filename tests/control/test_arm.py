@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy_bringup.control.arm import Arm, ArmConfig, load_arm
+from policy_bringup.control.braking import state_at
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.second_line import CommandLimits, refuse
+from policy_bringup.core.errors import ConfigError, DeviceError
+from policy_bringup.core.robot import Robot, pose_to_columns
+from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand
+
+MS = 1_000_000
+TICK = 10 * MS
+NAMES = (*TOOL_COLUMNS, *GRIPPER_COLUMNS)
+
+
+@pytest.fixture
+def home(chain: Chain, robot: Robot) -> Array:
+    """The action that asks for the home pose with an open gripper."""
+    return np.array([*pose_to_columns(chain.forward(robot.home), robot.tool_reference), robot.gripper.home, 20.0])
+
+
+@pytest.fixture
+def ask(robot: Robot) -> Array:
+    """The joint-space action that asks for home."""
+    return np.array([*robot.home, robot.gripper.home, 20.0])
+
+
+@pytest.fixture
+def joint_names(robot: Robot) -> tuple[str, ...]:
+    return (*robot.joint_names, *GRIPPER_COLUMNS)
+
+
+def moved(action: Array, column: int, by: float) -> Array:
+    result = action.copy()
+    result[column] += by
+    return result
+
+
+def rests(command: JointCommand) -> bool:
+    return not command.velocities[-1].any()
+
+
+def sent(arm: Arm, action: Array, ticks: int, start_ns: int = 0) -> tuple[JointCommand, int]:
+    """The same action at 100 Hz; the last command and its time."""
+    for tick in range(1, ticks + 1):
+        now = start_ns + tick * TICK
+        command = arm.follow(NAMES, action, now)
+    return command, now
+
+
+def test_it_begins_by_holding_what_is_measured(arm: Arm, robot: Robot, config: ArmConfig) -> None:
+    command = arm.begin(robot.home + 0.1, 0.05, 0)
+    assert command.names == (*robot.joint_names, robot.gripper.joint)
+    np.testing.assert_allclose(command.positions, np.tile([*(robot.home + 0.1), 0.025], (2, 1)))
+    np.testing.assert_array_equal(command.velocities, 0.0)
+    assert command.times_s[0] == config.horizon_s
+    assert command.gripper_effort == robot.gripper.force
+    assert arm.holding
+    assert arm.width == pytest.approx(0.05)
+
+
+def test_it_follows_a_tool_path_closely(arm: Arm, chain: Chain, home: Array) -> None:
+    for tick in range(1, 400):
+        t = 0.01 * tick
+        action = home.copy()
+        fade = min(0.5 * t, 1.0) ** 2 * (3.0 - 2.0 * min(0.5 * t, 1.0))
+        action[:2] += 0.08 * fade * np.array([math.sin(1.5 * t), 1.0 - math.cos(1.5 * t)])
+        command = arm.follow(NAMES, action, tick * TICK)
+        place = chain.forward(command.positions[0, :7])
+        assert np.linalg.norm(place.position - action[:3]) < 0.002
+        assert rests(command)
+    assert arm.last_refusal is None
+    assert not arm.holding
+    assert arm.counts.followed == 399
+
+
+def test_the_fingers_go_half_the_width_each_and_the_force_is_clamped(arm: Arm, robot: Robot, home: Array) -> None:
+    home[6] = 0.03
+    for asked, given_force in ((-1.0, 0.0), (0.0, 0.0), (25.0, 25.0), (60.0, 60.0), (1e6, robot.gripper.force)):
+        arm.begin(robot.home, robot.gripper.home, 0)
+        home[7] = asked
+        command, _ = sent(arm, home, 80)
+        assert command.positions[-1, -1] == pytest.approx(0.015, abs=1e-6)
+        assert command.gripper_effort == given_force
+    assert arm.width == pytest.approx(0.03, abs=1e-6)
+
+
+def test_the_next_point_lies_one_horizon_ahead_and_braking_behind_it(arm: Arm, home: Array, config: ArmConfig) -> None:
+    command, _ = sent(arm, moved(home, 0, 0.03), 8)
+    assert command.times_s[0] == config.horizon_s
+    assert len(command.times_s) == 2
+    assert command.velocities[0].any()
+    assert rests(command)
+    between = command.times_s[1] - command.times_s[0]
+    braked = command.positions[0] + 0.5 * between * command.velocities[0]
+    np.testing.assert_allclose(command.positions[1], braked, atol=1e-12)
+
+
+def test_each_side_of_the_watchdog(arm: Arm, home: Array, config: ArmConfig) -> None:
+    _, now = sent(arm, moved(home, 0, 0.02), 10)
+    limit = round(config.watchdog_s * 1e9)
+    assert arm.tick(now + limit) is None
+    command = arm.tick(now + limit + 1)
+    assert command is not None
+    assert arm.holding
+    assert arm.counts.held == 1
+    assert arm.tick(now + limit + TICK) is not None
+
+
+def test_silence_leaves_the_arm_where_its_last_command_ends(arm: Arm, home: Array) -> None:
+    last, now = sent(arm, moved(home, 1, 0.03), 9)
+    assert last.velocities[0].any()
+    command = arm.tick(now + 2_000 * MS)
+    assert command is not None
+    np.testing.assert_allclose(command.positions[0], last.positions[-1], atol=1e-9)
+    np.testing.assert_array_equal(command.velocities, 0.0)
+
+
+def test_a_hold_decelerates_within_limits_and_stays(arm: Arm, robot: Robot, home: Array) -> None:
+    _, now = sent(arm, moved(home, 1, 0.03), 9)
+    limits = CommandLimits.of(robot, 1.0 + 1e-6)
+    previous = arm.hold(now + TICK)
+    for tick in range(2, 60):
+        command = arm.hold(now + tick * TICK)
+        assert refuse(limits, previous.positions[0], previous.velocities[0], command, 0.01) is None
+        previous = command
+    np.testing.assert_array_equal(previous.velocities, 0.0)
+    np.testing.assert_array_equal(arm.hold(now + 9_000 * MS).positions, previous.positions)
+
+
+def test_following_again_after_a_long_pause_starts_gently(arm: Arm, robot: Robot, home: Array) -> None:
+    before, now = sent(arm, home, 3)
+    command = arm.follow(NAMES, moved(home, 0, 0.03), now + 60_000 * MS)
+    step = np.abs(command.positions[0] - before.positions[-1])[:7]
+    assert (step <= 0.5 * robot.acceleration * 0.015**2 + 1e-12).all()
+    assert step.any()
+
+
+def test_a_burst_in_no_time_moves_nothing(arm: Arm, home: Array, config: ArmConfig) -> None:
+    target = moved(home, 0, 0.03)
+    first, now = sent(arm, target, 5)
+    for _ in range(100):
+        assert arm.follow(NAMES, target, now) is first
+    early = now + round(config.min_step_s * 1e9)
+    assert arm.follow(NAMES, target, early - 1) is first
+    assert arm.follow(NAMES, target, early) is not first
+
+
+def test_a_clock_that_runs_backwards_moves_nothing(arm: Arm, home: Array) -> None:
+    first, now = sent(arm, moved(home, 0, 0.03), 5)
+    assert arm.follow(NAMES, home, now - 5_000 * MS) is first
+    assert arm.hold(now - 5_000 * MS) is first
+
+
+def test_an_unreachable_pose_holds_with_the_reason(arm: Arm, home: Array) -> None:
+    _, now = sent(arm, home, 5)
+    command = arm.follow(NAMES, moved(home, 0, 2.0), now + TICK)
+    assert rests(command)
+    assert arm.holding
+    assert "no joint position within limits reaches" in str(arm.last_refusal)
+    assert arm.counts.unsolved == 1
+    assert arm.tick(now + 2 * TICK) is not None
+    arm.follow(NAMES, home, now + 3 * TICK)
+    assert not arm.holding
+    assert arm.tick(now + 4 * TICK) is None
+
+
+def test_a_solution_far_from_where_the_arm_is_counts_as_none(arm: Arm, home: Array) -> None:
+    command = arm.follow(NAMES, moved(home, 1, 0.25), TICK)
+    assert arm.holding
+    assert "would have to move by" in str(arm.last_refusal)
+    np.testing.assert_array_equal(command.velocities, 0.0)
+    arm.follow(NAMES, moved(home, 1, 0.05), 2 * TICK)
+    assert not arm.holding
+
+
+def test_each_side_of_the_largest_jump(
+    robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig, home: Array
+) -> None:
+    target = moved(home, 1, 0.05)
+    probe = load_arm(robot, urdf, task_space, config)
+    probe.begin(robot.home, 0.08, 0)
+    jump = float(np.abs(probe._solved(target[:6]) - robot.home).max())
+    for limit, passes in ((jump + 1e-6, True), (jump - 1e-6, False)):
+        arm = load_arm(robot, urdf, task_space, replace(config, max_joint_jump=limit))
+        arm.begin(robot.home, 0.08, 0)
+        arm.follow(NAMES, target, TICK)
+        assert arm.holding is not passes
+
+
+@pytest.mark.parametrize("column", range(8))
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_holds(arm: Arm, home: Array, column: int, bad: float) -> None:
+    command, now = sent(arm, home, 3)
+    home[column] = bad
+    held = arm.follow(NAMES, home, now + TICK)
+    assert np.isfinite(held.positions).all()
+    assert arm.holding
+    assert "finite" in str(arm.last_refusal)
+    assert held.gripper_effort == command.gripper_effort
+    assert arm.counts.malformed == 1
+
+
+def test_other_names_or_shapes_hold(arm: Arm, home: Array) -> None:
+    for index, (names, values) in enumerate(((NAMES[::-1], home), (NAMES, home[:7]), (NAMES[:7], home[:7]))):
+        arm.follow(names, values, (index + 1) * TICK)
+        assert arm.holding
+        assert arm.counts.malformed == index + 1
+
+
+def test_before_begin_it_does_nothing(
+    robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig, home: Array
+) -> None:
+    arm = load_arm(robot, urdf, task_space, config)
+    assert arm.tick(TICK) is None
+    arm.measured(robot.home + 0.5, 0.04, TICK)
+    assert arm.counts.resyncs == 0
+    for call in (lambda: arm.follow(NAMES, home, TICK), lambda: arm.hold(TICK)):
+        with pytest.raises(DeviceError, match="has not begun"):
+            call()
+
+
+def test_a_robot_out_of_its_range_or_unmeasured_is_not_begun(arm: Arm, robot: Robot, config: ArmConfig) -> None:
+    for joint, edge, out in ((3, robot.upper, 1.0), (3, robot.lower, -1.0)):
+        place = robot.home.copy()
+        place[joint] = edge[joint] + out * (config.resync_tolerance - 1e-6)
+        np.testing.assert_array_equal(arm.begin(place, 0.04, 0).positions[0, joint], edge[joint])
+        place[joint] = edge[joint] + out * (config.resync_tolerance + 1e-6)
+        with pytest.raises(DeviceError, match="panda_joint4 is measured at"):
+            arm.begin(place, 0.04, 0)
+    with pytest.raises(DeviceError, match="panda_finger_joint1 is measured at nan"):
+        arm.begin(robot.home, math.nan, 0)
+
+
+def test_hand_guiding_moves_the_held_command_but_not_the_gripper(arm: Arm, robot: Robot, config: ArmConfig) -> None:
+    near, far = config.resync_tolerance - 1e-6, config.resync_tolerance + 1e-6
+    for by, resyncs in ((near, 0), (far, 1)):
+        place = robot.home.copy()
+        place[2] += by
+        arm.measured(place, 0.02, TICK)
+        assert arm.counts.resyncs == resyncs
+    command = arm.hold(3 * TICK)
+    np.testing.assert_allclose(command.positions[:, :7], np.tile(place, (2, 1)))
+    assert command.positions[0, -1] == pytest.approx(0.5 * robot.gripper.home)
+
+
+def test_while_it_follows_or_still_brakes_nothing_is_resynchronised(arm: Arm, robot: Robot, home: Array) -> None:
+    _, now = sent(arm, moved(home, 1, 0.03), 9)
+    arm.measured(robot.home + 0.3, 0.08, now)
+    assert arm.counts.resyncs == 0
+    arm.hold(now + TICK)
+    arm.measured(robot.home + 0.3, 0.08, now + TICK)
+    assert arm.counts.resyncs == 0
+    arm.hold(now + 1_000 * MS)
+    arm.measured(robot.home + 0.3, math.nan, now + 1_000 * MS)
+    arm.measured(np.full(7, math.nan), 0.08, now + 1_000 * MS)
+    assert arm.counts.resyncs == 0
+    arm.measured(robot.home + 0.3, 0.08, now + 1_000 * MS)
+    assert arm.counts.resyncs == 1
+
+
+def test_what_the_second_line_refuses_never_leaves(arm: Arm, robot: Robot, home: Array) -> None:
+    last, now = sent(arm, moved(home, 1, 0.03), 9)
+    strict = replace(arm._second_line, velocity=arm._second_line.velocity * 1e-6)
+    arm._second_line = strict
+    command = arm.follow(NAMES, moved(home, 1, 0.03), now + TICK)
+    assert "velocity" in str(arm.last_refusal)
+    assert arm.counts.second_line == 2  # the action, and the hold in its place
+    np.testing.assert_array_equal(command.positions, np.tile(last.positions[-1], (2, 1)))
+    np.testing.assert_array_equal(command.velocities, 0.0)
+    assert command.times_s[0] == pytest.approx(last.times_s[-1] - 0.01)
+    late = arm.hold(now + 5_000 * MS)
+    np.testing.assert_allclose(late.positions, command.positions, atol=1e-12)
+
+
+def test_a_refused_step_leaves_the_state_as_it_was(arm: Arm, home: Array) -> None:
+    _, now = sent(arm, moved(home, 1, 0.03), 9)
+    loose = arm._second_line
+    arm._second_line = replace(loose, velocity=loose.velocity * 1e-6)
+    before = arm.joints
+    arm.follow(NAMES, moved(home, 1, 0.03), now + TICK)
+    np.testing.assert_array_equal(arm.joints, before)
+    arm._second_line = loose
+    assert rests(arm.follow(NAMES, moved(home, 1, 0.03), now + 2 * TICK))
+    assert not arm.holding
+
+
+def test_joint_space_goes_straight_to_the_joints(joint_arm: Arm, robot: Robot, joint_names, ask: Array) -> None:
+    target = moved(moved(ask, 0, 0.5), 7, -0.05)
+    for tick in range(1, 200):
+        command = joint_arm.follow(joint_names, target, tick * TICK)
+    np.testing.assert_allclose(command.positions[-1, :7], target[:7], atol=1e-6)
+    assert command.positions[-1, 7] == pytest.approx(0.015, abs=1e-6)
+    assert joint_arm.last_refusal is None
+
+
+events = st.lists(
+    st.tuples(
+        st.lists(st.floats(-10.0, 10.0), min_size=9, max_size=9),
+        st.one_of(st.integers(0, 30 * MS), st.integers(0, 2_000 * MS)),
+        st.sampled_from(["follow", "follow", "follow", "hold", "tick"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+def reused(robot: Robot, urdf: Path, joint_space: ActionSpec, config: ArmConfig) -> Arm:
+    return load_arm(robot, urdf, joint_space, config)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events)
+def test_no_sequence_of_events_makes_it_send_what_a_strict_second_line_refuses(
+    reused: Arm, robot: Robot, config: ArmConfig, sequence
+) -> None:
+    limits = CommandLimits.of(robot, 1.0 + 1e-6)
+    names = (*robot.joint_names, *GRIPPER_COLUMNS)
+    now, stamp = 0, 0
+    last = reused.begin(robot.home, 0.04, 0)
+    for values, gap, kind in sequence:
+        now += gap
+        if kind == "follow":
+            command: JointCommand | None = reused.follow(names, np.array(values), now)
+        else:
+            command = reused.hold(now) if kind == "hold" else reused.tick(now)
+        if command is None or command is last:
+            continue
+        elapsed = 1e-9 * (now - stamp)
+        before = state_at(last.times_s, last.positions, last.velocities, elapsed)
+        assert refuse(limits, *before, command, min(elapsed, config.horizon_s)) is None
+        assert rests(command)
+        last, stamp = command, now
+    assert reused.counts.second_line == 0
+
+
+def test_the_way_home_is_made_of_its_own_actions(arm: Arm, chain: Chain, robot: Robot) -> None:
+    arm.begin(robot.home + 0.15, 0.02, 0)
+    times, values = arm.plan_home(0.01)
+    assert values.shape == (len(times), len(NAMES))
+    for tick, row in enumerate(values, start=1):
+        arm.follow(NAMES, row, tick * TICK)
+        assert arm.last_refusal is None
+    sent(arm, values[-1], 50, len(values) * TICK)
+    goal = chain.forward(robot.home)
+    np.testing.assert_allclose(chain.forward(arm.joints).position, goal.position, atol=1e-3)
+    assert arm.width == pytest.approx(robot.gripper.home, abs=1e-3)
+
+
+def test_in_joint_space_the_way_home_has_joint_columns(joint_arm: Arm, robot: Robot) -> None:
+    joint_arm.begin(robot.home + 0.15, 0.02, 0)
+    _, values = joint_arm.plan_home(0.05)
+    np.testing.assert_allclose(values[-1, :7], robot.home, atol=1e-12)
+
+
+def test_columns_that_do_not_fit_the_space_are_refused(
+    robot: Robot, urdf: Path, task_space: ActionSpec, joint_space: ActionSpec, config: ArmConfig
+) -> None:
+    wrong = replace(task_space, columns=joint_space.columns)
+    with pytest.raises(ConfigError, match="in task space needs the action columns tool"):
+        load_arm(robot, urdf, wrong, config)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy_bringup.control.limiter import Limiter
+
+LOWER, UPPER = np.array([-2.0, 0.0, -0.5]), np.array([1.0, 0.04, 3.0])
+VELOCITY, ACCELERATION = np.array([2.0, 0.05, 1.0]), np.array([10.0, 1.0, 4.0])
+DT_RANGE = (0.001, 0.05)
+ROUNDING = 1e-9
+
+targets = st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3)
+near_targets = st.lists(st.floats(-2.5, 3.5), min_size=3, max_size=3)
+moves = st.lists(
+    st.tuples(st.one_of(targets, near_targets), st.floats(0.001, 0.05), st.sampled_from(["step", "step", "brake"])),
+    min_size=1,
+    max_size=60,
+)
+starts = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3)
+
+
+def begun(part: list[float] | float = 0.5) -> Limiter:
+    limiter = Limiter(LOWER, UPPER, VELOCITY, ACCELERATION, DT_RANGE)
+    limiter.begin(LOWER + np.asarray(part) * (UPPER - LOWER))
+    return limiter
+
+
+def assert_can_stop(q: np.ndarray, v: np.ndarray) -> None:
+    way = v * np.abs(v) / (2.0 * ACCELERATION)
+    assert ((q + way >= LOWER - ROUNDING) & (q + way <= UPPER + ROUNDING)).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(starts, moves)
+def test_nothing_makes_it_exceed_a_limit_and_it_can_always_stop(part, sequence) -> None:
+    limiter = begun(part)
+    for target, dt, kind in sequence:
+        before, v_before = limiter.position, limiter.velocity
+        q, v = limiter.step(np.array(target), dt) if kind == "step" else limiter.brake(dt)
+        assert ((q >= LOWER - ROUNDING) & (q <= UPPER + ROUNDING)).all()
+        assert (np.abs(v) <= VELOCITY + ROUNDING).all()
+        assert (np.abs(q - before) <= VELOCITY * dt + ROUNDING).all()
+        assert (np.abs(v - v_before) <= (ACCELERATION + ROUNDING) * dt).all()
+        implied = 2.0 * ((q - before) / dt - v_before) / dt
+        assert (np.abs(implied) <= ACCELERATION * (1.0 + 1e-6)).all()
+        assert_can_stop(q, v)
+
+
+@settings(max_examples=60, deadline=None)
+@given(starts, near_targets, st.sampled_from([0.005, 0.01, 0.05]))
+def test_a_constant_target_is_reached_without_overshoot(part, target, dt) -> None:
+    limiter = begun(part)
+    start, goal = limiter.position, np.clip(target, LOWER, UPPER)
+    for _ in range(math.ceil(8.0 / dt)):
+        q, v = limiter.step(np.array(target), dt)
+        assert (np.sign(goal - start) * (q - goal) <= 1e-12).all()
+    np.testing.assert_allclose(q, goal, atol=1e-6)
+    np.testing.assert_allclose(v, 0.0, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(starts, moves, near_targets)
+def test_from_any_state_it_comes_to_rest_at_the_target(part, sequence, target) -> None:
+    limiter = begun(part)
+    for each, dt, _ in sequence:
+        limiter.step(np.array(each), dt)
+    for _ in range(800):
+        q, v = limiter.step(np.array(target), 0.01)
+    np.testing.assert_allclose(q, np.clip(target, LOWER, UPPER), atol=1e-6)
+    np.testing.assert_allclose(v, 0.0, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(starts, moves)
+def test_braking_ends_at_rest_within_the_shortest_time(part, sequence) -> None:
+    limiter = begun(part)
+    for target, dt, _ in sequence:
+        limiter.step(np.array(target), dt)
+    q, v = limiter.position, limiter.velocity
+    needed = float((np.abs(v) / ACCELERATION).max())
+    end, still = limiter.brake(needed + 1e-9)
+    np.testing.assert_array_equal(still, 0.0)
+    np.testing.assert_allclose(end, q + v * np.abs(v) / (2.0 * ACCELERATION), atol=1e-9)
+    np.testing.assert_array_equal(limiter.brake(1.0)[0], end)
+
+
+def test_a_smooth_reference_is_followed_with_little_lag() -> None:
+    limiter, dt = begun(), 0.01
+    middle = limiter.position
+    for t in np.arange(dt, 6.0, dt):
+        fade = min(t, 1.0) ** 2 * (3.0 - 2.0 * min(t, 1.0))
+        target = middle + fade * np.array([0.4, 0.005, 0.3]) * math.sin(2.0 * t)
+        q, _ = limiter.step(target, dt)
+        assert (np.abs(q - target) <= 0.003 * VELOCITY).all()  # 3 ms at full speed
+
+
+def test_a_constant_velocity_is_followed_without_lag() -> None:
+    limiter, dt = begun([0.1, 0.1, 0.1]), 0.01
+    target = limiter.position
+    for _ in range(60):
+        target = target + 0.5 * VELOCITY * dt
+        q, v = limiter.step(target, dt)
+    np.testing.assert_allclose(q, target, atol=1e-9)
+    np.testing.assert_allclose(v, 0.5 * VELOCITY, atol=1e-9)
+
+
+def test_a_reference_that_comes_in_stairs_is_not_overshot() -> None:
+    limiter, dt = begun(0.1), 0.01
+    for tick in range(200):
+        stair = 0.1 + 0.002 * (tick // 5) * 5
+        target = LOWER + min(stair, 0.4) * (UPPER - LOWER)
+        q, _ = limiter.step(target, dt)
+        assert (q <= target + 1e-9).all()
+
+
+def test_a_target_far_out_of_range_stops_at_the_limit() -> None:
+    for sign, limit in ((1.0, UPPER), (-1.0, LOWER)):
+        limiter = begun()
+        for _ in range(1000):
+            q, _ = limiter.step(sign * np.full(3, 1e300), 0.01)
+        np.testing.assert_allclose(q, limit, atol=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_long_steps_after_short_ones_still_stop_before_the_limit(sign: float) -> None:
+    approaching, far = begun(), sign * np.full(3, 9.0)
+    for tick in range(2500):
+        approaching.step(far, 0.001)
+        if tick % 25:
+            continue
+        limiter = begun()
+        limiter.restore(approaching.position, approaching.velocity)
+        for _ in range(4):
+            before, v_before = limiter.position, limiter.velocity
+            q, v = limiter.step(far, 0.05)
+            assert ((q >= LOWER) & (q <= UPPER)).all()
+            assert (np.abs(v - v_before) <= ACCELERATION * 0.05 + ROUNDING).all()
+            assert (sign * (q - before) >= -ROUNDING).all()
+            assert_can_stop(q, v)
+
+
+def test_the_time_step_is_clamped_on_both_sides() -> None:
+    for asked, used in ((0.0, 0.001), (-5.0, 0.001), (0.001, 0.001), (0.05, 0.05), (0.0501, 0.05), (1e9, 0.05)):
+        first, second = begun(), begun()
+        np.testing.assert_array_equal(first.step(UPPER, asked), second.step(UPPER, used))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_and_changes_nothing(bad: float) -> None:
+    limiter = begun()
+    limiter.step(UPPER, 0.01)
+    q, v = limiter.position, limiter.velocity
+    for call in (
+        lambda: limiter.step(np.array([0.0, bad, 0.0]), 0.01),
+        lambda: limiter.step(UPPER, bad),
+        lambda: limiter.begin(np.array([bad, 0.0, 0.0])),
+    ):
+        with pytest.raises(ValueError, match="finite"):
+            call()
+    np.testing.assert_array_equal(limiter.position, q)
+    np.testing.assert_array_equal(limiter.velocity, v)
+
+
+def test_it_begins_at_rest_and_inside() -> None:
+    limiter = begun()
+    limiter.step(UPPER, 0.01)
+    limiter.begin(UPPER + 0.3)
+    np.testing.assert_array_equal(limiter.position, UPPER)
+    np.testing.assert_array_equal(limiter.velocity, 0.0)
+
+
+def test_a_restored_state_goes_on_as_before() -> None:
+    limiter = begun()
+    state = limiter.step(UPPER, 0.01)
+    ahead = limiter.brake(0.01)
+    limiter.restore(*state)
+    np.testing.assert_array_equal(limiter.brake(0.01), ahead)
