@@ -131,7 +131,7 @@ def main() -> None:
         print(
             f"| {name} | {100 * share:.1f} % | {np.percentile(spent, 50):.2f} | {np.percentile(spent, 99):.2f} "
             f"| {failures} of {samples} | {np.percentile(followed, 50):.2f} | {np.percentile(followed, 99):.2f} "
-            f"| {installed_mb(PACKAGES[name]):.0f} |",
+            f"| {installed_mb(PACKAGES[name]):.1f} |",
             flush=True,
         )
     for sentence in missing:

@@ -34,6 +34,8 @@ LOOK_S = 0.001
 class ArmNode(BringupNode):
     """Silent until it knows where the arm is; from then on it always has a held pose to fall back on."""
 
+    urgent = True
+
     def __init__(self) -> None:
         super().__init__("arm")
 

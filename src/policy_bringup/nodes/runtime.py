@@ -5,6 +5,7 @@ Exit codes: 0 asked to stop; 1 a fault while running; 2 refused to start (config
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from policy_bringup.core.robot import Robot
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import text_parameter
 
+URGENT_NICENESS = -10
 POLL_S = 0.05
 """How soon a node notices that it was asked to stop."""
 
@@ -33,8 +35,11 @@ class BringupNode(LifecycleNode):
     """A lifecycle node of this package.
 
     A subclass fills in `open` (configure: open devices, load models; a PolicyBringupError refuses the start), `start`
-    and `stop` (streaming on and off), `close`, and `health` for /diagnostics.
+    and `stop` (streaming on and off), `close`, and `health` for /diagnostics. `urgent`: it must be on time when others
+    keep the processor busy, and is given priority over them where this user may.
     """
+
+    urgent = False
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -131,6 +136,8 @@ def run(make: Callable[[], BringupNode]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     node = make()
+    if node.urgent:
+        _give_priority(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -142,6 +149,13 @@ def run(make: Callable[[], BringupNode]) -> int:
     finally:
         _wind_down(node, executor)
     return _say_why(node)
+
+
+def _give_priority(node: BringupNode) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, URGENT_NICENESS)
+    except PermissionError:
+        node.get_logger().info("runs at normal priority: this user may not raise it (see `ulimit -e`)")
 
 
 def _autostart(node: BringupNode) -> bool:

@@ -41,6 +41,8 @@ SWITCH_INTERVAL_S = 0.0005
 class SafetyNode(BringupNode):
     """Starts disarmed. A fault in it ends in silence, and the arm node's watchdog holds the arm."""
 
+    urgent = True
+
     def __init__(self) -> None:
         super().__init__("safety")
 

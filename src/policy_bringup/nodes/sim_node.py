@@ -28,6 +28,8 @@ from policy_bringup.sim.world import World
 class SimNode(BringupNode):
     """Physics and cameras have a thread each; the cameras draw from a copy, so physics never waits for a picture."""
 
+    urgent = True
+
     def __init__(self) -> None:
         super().__init__("sim")
 
