@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, get_args
 
 import numpy as np
@@ -19,6 +21,7 @@ from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import choice_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
 from policy_bringup.sim.views import Backend, open_view
@@ -48,7 +51,8 @@ class SimNode(BringupNode):
         self._fovy = {camera.name: camera.fovy for camera in self._config.cameras}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._snapshot: tuple[int, Array] | None = None
+        self._exposed: SimpleQueue[tuple[int, Array]] = SimpleQueue()
+        self._shutter = Throttle(graph.topic("camera/{camera}/image_raw").rate_hz)
         self._episode = 0
         self._late_ticks = self._ticks = 0
         self._real_time_factor = 1.0
@@ -106,7 +110,8 @@ class SimNode(BringupNode):
                 self._task.update(self._world)
                 stamp_ns = self.stamp_now()
                 sample, pose = self._world.joint_sample(), self._world.object_pose()
-                self._snapshot = stamp_ns, self._world.qpos
+                if self._shutter.due(stamp_ns):
+                    self._exposed.put((stamp_ns, self._world.qpos))
             joints = StateSample(stamp_ns, received_now(), sample.names, sample.positions)
             frame = self.robot.base_frame
             self._joints.publish(messages.joint_state(joints, sample.velocities, sample.efforts, frame))
@@ -122,14 +127,12 @@ class SimNode(BringupNode):
                 time.sleep(due - now)
 
     def _run_cameras(self) -> None:
-        period_s = 1.0 / graph.topic("camera/{camera}/image_raw").rate_hz
-        due = time.monotonic()
-        while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due = max(due + period_s, time.monotonic())
-            with self._lock:
-                snapshot = self._snapshot
-            if snapshot is not None:
-                self._draw(*snapshot)
+        while not self._stopping.is_set():
+            with suppress(Empty):
+                exposed = self._exposed.get(timeout=0.1)
+                while not self._exposed.empty():  # too slow: the newest picture matters
+                    exposed = self._exposed.get()
+                self._draw(*exposed)
 
     def _draw(self, stamp_ns: int, qpos: Array) -> None:
         self._view.update(qpos)
