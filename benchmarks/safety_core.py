@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from policy_bringup.core import graph
 from policy_bringup.core.config import load
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.types import ActionChunk, Array
@@ -60,7 +61,7 @@ def main() -> None:
     """Prints one line per path."""
     ticks = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     deployment, robot = load_deployment(CONFIG / "grasp.yaml")
-    config = load(CONFIG / "safety.yaml", SafetyConfig)
+    config = load(CONFIG / "safety.yaml", SafetyConfig, {"tick_rate_hz": graph.topic("safety/action").rate_hz})
     limits = Limits(config, deployment.contract.action, deployment.limits, robot.joints, 0.5)
 
     def jump(i: int, values: Array) -> Array:

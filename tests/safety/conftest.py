@@ -19,7 +19,8 @@ from policy_bringup.safety.monitor import Reply, SafetyMonitor, Verdict
 from policy_bringup.safety.state import Arm, Measured, Proposal
 
 MS = 1_000_000
-CONFIG = load(Path(__file__).parents[2] / "config" / "safety.yaml", SafetyConfig)
+OVERRIDES = {"tick_rate_hz": 100.0, "sources": ["teleop", "home", "policy"]}
+CONFIG = load(Path(__file__).parents[2] / "config" / "safety.yaml", SafetyConfig, OVERRIDES)
 NAMES = ("tool.x", "tool.y", "tool.z", "tool.rx", "tool.ry", "tool.rz", "gripper.width", "gripper.force")
 UNITS = ("m", "m", "m", "rad", "rad", "rad", "m", "N")
 HOME = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0, 0.04, 10.0])
