@@ -369,3 +369,14 @@ def test_columns_that_do_not_fit_the_space_are_refused(
     wrong = replace(task_space, columns=joint_space.columns)
     with pytest.raises(ConfigError, match="in task space needs the action columns tool"):
         load_arm(robot, urdf, wrong, config)
+
+
+def test_while_the_tool_is_held_no_joint_moves(arm: Arm, chain: Chain, robot: Robot) -> None:
+    """Neither does the elbow, which the solver pulls home on the way."""
+    joints = np.array([0.3, 0.2, -0.4, -2.0, 0.3, 2.2, 0.5])
+    arm.begin(joints, 0.08, 0)
+    target = np.array([*pose_to_columns(chain.forward(joints), robot.tool_reference), 0.08, 20.0])
+    _, now = sent(arm, moved(target, 0, 0.02), 100)
+    before = arm.joints
+    sent(arm, moved(target, 0, 0.02), 100, now)
+    np.testing.assert_allclose(arm.joints, before, atol=1e-9)

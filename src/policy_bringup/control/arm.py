@@ -95,6 +95,7 @@ class Arm:
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._accepted: _Accepted | None = None
         self._last_action_ns = 0
+        self._asked = np.full(len(TOOL_COLUMNS), np.nan)
         self._answer: Array | None = None
         self._force = robot.gripper.force
         self._holding = True
@@ -229,7 +230,12 @@ class Arm:
         return np.append(joints, finger)
 
     def _solved(self, columns: Array) -> Array:
-        """Inverse kinematics from the answer before, so that a path stays on its branch. Raises NoSolution."""
+        """Inverse kinematics from the answer before, so that a path stays on its branch. Raises NoSolution.
+
+        The same pose again keeps its answer: while the tool is held, the elbow is not pulled home either.
+        """
+        if self._answer is not None and np.array_equal(columns, self._asked):
+            return self._answer
         start = self.joints if self._answer is None else self._answer
         answer = self._solver.solve(columns_to_pose(columns, self._robot.tool_reference), start)
         jump = np.abs(answer - self.joints)
@@ -239,7 +245,7 @@ class Arm:
                 f"{self._robot.joint_names[joint]} would have to move by {jump[joint]:.3f} rad at once; "
                 f"allowed is {self._config.max_joint_jump:.3f}"
             )
-        self._answer = answer
+        self._asked, self._answer = columns.copy(), answer
         return answer
 
     def _move(self, target: Array | None, accepted: _Accepted, now_ns: int) -> JointCommand | None:
