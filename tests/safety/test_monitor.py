@@ -877,6 +877,15 @@ def test_disarming_with_a_stale_joint_state_keeps_the_last_emitted(bench):
         assert np.array_equal(b.last.output, held)
 
 
+def test_disarming_right_after_a_bad_joint_state_keeps_the_last_emitted(bench):
+    b = bench().active()
+    held = b.last.output
+    b.measure(joints=np.full(7, np.nan))
+    assert b.step(Arm(False)).accepted
+    assert b.tick().state is State.READY
+    assert np.array_equal(b.last.output, held)
+
+
 def test_disarming_in_motion_brakes(bench):
     b = moving(bench().active(), speed=0.115)
     b.measure()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from policy_bringup.safety.state import Reference
+from policy_bringup.safety.state import Reference, start
 
 
 def at(limits, velocity=0.0, column=0, value=None):
@@ -81,3 +81,23 @@ def test_opening_creeps_to_the_upper_bound_and_stands_there(kit):
     for _ in range(30):
         after = after.opened(limits, 0.01)
     assert after.value[6] == limits.upper[6]
+
+
+def test_poses_are_alike_up_to_and_including_the_tolerance(kit):
+    memory = start(kit.limits(columns=kit.columns(tool_x={"tolerance": 2.0**-7})))
+    pose, other = np.full(8, 0.5), np.full(8, 0.5)
+    other[0] += 2.0**-7
+    assert memory.alike(pose, other)
+    assert memory.alike(other, pose)
+    other[0] = np.nextafter(other[0], 1.0)
+    assert not memory.alike(pose, other)
+    assert not memory.alike(other, pose)
+
+
+def test_columns_that_hold_their_command_do_not_count_as_unlike(kit):
+    memory = start(kit.limits())
+    pose, other = np.zeros(8), np.zeros(8)
+    other[6:] = 50.0
+    assert memory.alike(pose, other)
+    other[5] = 0.051
+    assert not memory.alike(pose, other)

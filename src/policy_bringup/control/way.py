@@ -24,7 +24,7 @@ class Way:
         if moving and self._stamp_ns is not None:
             self._elapsed_s += (stamp_ns - self._stamp_ns) / 1e9
         self._stamp_ns = stamp_ns
-        ahead_s: Array = self._spec.dt_s * np.arange(1, self._spec.steps + 1)
+        ahead_s = self._spec.dt_s * np.arange(1.0, self._spec.steps + 1.0)
         due = self._elapsed_s + ahead_s
         values: Array = np.column_stack([np.interp(due, self._times_s, column) for column in self._values.T])
         return ActionChunk(self._source, stamp_ns, 0, self._spec.names, ahead_s, values, np.zeros(len(ahead_s)))

@@ -52,9 +52,9 @@ class SafetyMessages:
         entries = [self._transition(transition) for transition in verdict.transitions]
         return messages.diagnostics(verdict.stamp_ns or now_ns, entry, *entries)
 
-    def state(self, verdict: Verdict, now_ns: int) -> DiagnosticArray:
-        """What everybody needs to know: the state, who is in charge, and why."""
-        values = {"state": verdict.state.name, "source": verdict.selected}
+    def state(self, verdict: Verdict, offered: str, now_ns: int) -> DiagnosticArray:
+        """What everybody needs to know: the state, who is in charge, whom arming would put in charge, and why."""
+        values = {"state": verdict.state.name, "source": verdict.selected, "offered": offered}
         sentence = self.last_sentence or verdict.state.name
         return messages.diagnostics(now_ns, messages.status("safety", _level(verdict.state), sentence, values))
 

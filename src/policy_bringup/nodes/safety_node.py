@@ -128,7 +128,7 @@ class SafetyNode(BringupNode):
         return self._answer(response, Arm(request.data))
 
     def _serve_stop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        return self._answer(response, EStop(request.data))
+        return self._answer(response, EStop(request.data, "operator"))
 
     def _serve_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._answer(response, Reset())
@@ -148,7 +148,7 @@ class SafetyNode(BringupNode):
         if self._messages.is_news(verdict):
             self._verdict_output.publish(self._messages.verdict(verdict, stamp_ns))
         if verdict.transitions or self._count % self._state_every == 0:
-            self._state_output.publish(self._messages.state(verdict, stamp_ns))
+            self._state_output.publish(self._messages.state(verdict, self._monitor.offered, stamp_ns))
         for transition in verdict.transitions:
             self.get_logger().info(self._messages.story(transition))
         self._count += 1

@@ -29,6 +29,7 @@ STEP_S = 0.02
 DEPTH = 50
 """Messages kept from one step to the next: half a second at 100 Hz."""
 STOPPED = ("FALLBACK", "ESTOP", "FAULT")
+HOMING_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class TrialNode(BringupNode):
         self._count = whole_parameter(self, "episodes", 0, 0, 1_000_000)
         self._report = text_parameter(self, "report", "")
         self._stages = StageClock()
-        self._safety: dict[str, str] = {"state": "INIT", "source": ""}
+        self._safety: dict[str, str] = {"state": "INIT", "source": "", "offered": "", "sentence": "nothing heard"}
         self._sim: dict[str, str] = {}
         self._joints = np.full(len(self.robot.joints), np.nan)
         self._episodes: list[Episode] = []
@@ -97,7 +98,7 @@ class TrialNode(BringupNode):
         self._sim = messages.values_of(message.status[0])
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        self._safety = messages.values_of(message.status[0])
+        self._safety = {**messages.values_of(message.status[0]), "sentence": message.status[0].message}
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
         verdict, *transitions = message.status
@@ -143,17 +144,21 @@ class TrialNode(BringupNode):
                 return
             yield from self._episode(len(self._episodes) + 1)
             if self._safety["state"] == "FAULT":
-                self.fail(f"safety ended in FAULT: {self._stops[-1] if self._stops else 'no reason was heard'}")
+                self.fail(f"safety ended in FAULT: {self._safety['sentence']}")
                 return
 
     def _prepare(self) -> Script[bool]:
         """Disarmed, home, with a new scene."""
         config = self._config
-        yield from self._call("safety/arm", SetBool.Request(data=False))
-        if not (yield from self._wait(lambda: self._safety["state"] == "READY", config.ready_timeout_s)):
-            self.fail(f"safety is {self._safety['state']}, not READY: {self._stops[-1] if self._stops else ''}")
-            return False
-        if not self._is_home() and not (yield from self._go_home()):
+        for _ in range(HOMING_TRIES):
+            yield from self._call("safety/arm", SetBool.Request(data=False))
+            if not (yield from self._wait(lambda: self._safety["state"] == "READY", config.ready_timeout_s)):
+                self.fail(f"safety is {self._safety['state']}, not READY: {self._safety['sentence']}")
+                return False
+            if self._is_home() or (yield from self._go_home()):
+                break
+        else:
+            self.fail(f"the arm did not reach home in {HOMING_TRIES} tries: {self._safety['sentence']}")
             return False
         episode = self._sim["episode"]
         yield from self._call("sim/reset", Trigger.Request())
@@ -163,39 +168,40 @@ class TrialNode(BringupNode):
         return True
 
     def _go_home(self) -> Script[bool]:
+        """One try: False if safety stopped it or it took too long."""
         config = self._config
         yield from self._call("arm/home", Trigger.Request())
         if not (yield from self._arm("home")):
             return False
-        if not (yield from self._wait(self._is_home, config.home_timeout_s)):
-            self.fail(f"the arm did not reach home within {config.home_timeout_s:.0f} s (safety: {self._safety})")
-            return False
+        yield from self._wait(lambda: self._is_home() or self._safety["state"] in STOPPED, config.home_timeout_s)
         yield from self._call("safety/arm", SetBool.Request(data=False))
-        return (yield from self._wait(lambda: self._safety["state"] == "READY", config.arm_timeout_s))
+        ready = yield from self._wait(lambda: self._safety["state"] == "READY", config.arm_timeout_s)
+        return ready and self._is_home()
 
     def _arm(self, source: str) -> Script[bool]:
-        began, said = received_now(), ""
-        while (received_now() - began) / 1e9 < self._config.arm_timeout_s:
-            reply = yield from self._call("safety/arm", SetBool.Request(data=True))
-            said = reply.message
-            active = lambda: self._safety["state"] == "ACTIVE" and self._safety["source"] == source  # noqa: E731
-            if reply.success and (yield from self._wait(active, 0.5)):
-                return True
-        self.fail(f"safety could not be armed for '{source}' within {self._config.arm_timeout_s:.0f} s: {said}")
-        return False
+        """Arms once `source` is the one that arming would put in charge."""
+        offered = yield from self._wait(lambda: self._safety["offered"] == source, self._config.arm_timeout_s)
+        if not offered:
+            return False
+        yield from self._call("safety/arm", SetBool.Request(data=True))
+        active = lambda: self._safety["state"] == "ACTIVE" and self._safety["source"] == source  # noqa: E731
+        return (yield from self._wait(active, self._config.arm_timeout_s))
 
     def _episode(self, number: int) -> Script[None]:
-        self._stops.clear()
-        if not (yield from self._arm("policy")):
-            return
         began = received_now()
         ended = lambda: self._sim["success"] == "true" or self._safety["state"] in STOPPED  # noqa: E731
-        in_time = yield from self._wait(ended, self._config.episode_timeout_s)
+        if (yield from self._arm("policy")):
+            began = received_now()
+            in_time = yield from self._wait(ended, self._config.episode_timeout_s)
+            outcome = "stopped" if in_time else f"timeout, object {self._sim['failure']}"
+        else:
+            outcome = "not armed"
         success = self._sim["success"] == "true"
-        outcome = "success" if success else ("stopped" if in_time else "timeout")
         duration_s = (received_now() - began) / 1e9
+        outcome = "success" if success else outcome
         self._episodes.append(Episode(number, success, outcome, duration_s, tuple(self._stops)))
-        self.get_logger().info(f"episode {number}: {outcome} after {duration_s:.1f} s {' '.join(self._stops)}")
+        self.get_logger().info(f"episode {number}: {outcome} after {duration_s:.1f} s {'; '.join(self._stops)}")
+        self._stops.clear()
 
     def _is_home(self) -> bool:
         return bool((np.abs(self._joints - self.robot.home) <= self._config.home_tolerance_rad).all())

@@ -15,6 +15,7 @@ from policy_bringup.safety.reasons import Reason, Rule, outside
 from policy_bringup.safety.state import Measured, Memory, Proposal, Reference, Source
 
 Finding = tuple[int, Reason] | None
+UNCERTAINTY, CERTAIN = (Column(UNCERTAINTY_COLUMN, ""),), np.zeros(1)
 
 
 def judge(m: Memory, proposal: Proposal, source: Source) -> tuple[Source, Reference] | Reason:
@@ -28,7 +29,7 @@ def judge(m: Memory, proposal: Proposal, source: Source) -> tuple[Source, Refere
         return refused
     origin_ns = min(m.now_ns, chunk.received_ns, m.now_ns - m.stamp_now_ns + chunk.stamp_ns)
     ahead_s = chunk.times_s - (m.now_ns - origin_ns) / 1e9
-    first = int(np.searchsorted(ahead_s, limits.period_s / 2))
+    first = int(ahead_s.searchsorted(limits.period_s / 2))
     found = _first(
         _sure(chunk.uncertainty, len(ahead_s), limits),
         _within(Rule.BOUNDS, limits.spec.columns, chunk.values, limits.lower, limits.upper),
@@ -42,7 +43,7 @@ def judge(m: Memory, proposal: Proposal, source: Source) -> tuple[Source, Refere
     cut, reason = (first + found[0], found[1]) if found is not None else (cut, reason)
     if cut <= first:
         return reason
-    calm = cut == len(ahead_s) and chunk.uncertainty.max() <= limits.config.resume_uncertainty * limits.threshold
+    calm = cut == len(ahead_s) and chunk.uncertainty.max() <= limits.calm
     expires_ns = origin_ns + round(limits.config.action_timeout_s * 1e9)
     plan = (origin_ns, expires_ns, chunk.times_s[first:cut], chunk.values[first:cut], bool(calm))
     source = Source(source.name, None, chunk.stamp_ns, *plan)
@@ -56,7 +57,7 @@ def follow(m: Memory, source: Source, start: Reference) -> Reference | Reason:
     The next step is the first at least half a tick ahead. What is about to be emitted is checked once more.
     """
     limits, ahead_s = m.limits, source.times_s - (m.now_ns - source.origin_ns) / 1e9
-    k = int(np.searchsorted(ahead_s, limits.period_s / 2))
+    k = int(ahead_s.searchsorted(limits.period_s / 2))
     if k == len(ahead_s):
         return start.braked(limits, m.dt_s)
     step = (source.values[k] - start.value) * (m.dt_s / (ahead_s[k] + m.dt_s))
@@ -123,23 +124,22 @@ def _sure(uncertainty: Array, steps: int, limits: Limits) -> Finding:
     """Rule 7."""
     if not _is_table(uncertainty, (steps,)) or not np.isfinite(uncertainty).all():
         return 0, Reason(Rule.UNCERTAINTY, "the uncertainty of the action is missing or not finite")
-    bounds = np.zeros(1), np.array([limits.threshold])
-    return _within(Rule.UNCERTAINTY, [Column(UNCERTAINTY_COLUMN, "")], uncertainty[:, None], *bounds)
+    return _within(Rule.UNCERTAINTY, UNCERTAINTY, uncertainty[:, None], CERTAIN, limits.most_unsure)
 
 
 def _path(m: Memory, start: Reference, path: Array, ahead_s: Array) -> Finding:
     """Rule 9 for the straight lines from `start` through `path` `(k, m)`, whose steps lie `ahead_s` `(k,)` from now."""
     points, when = np.concatenate((start.value[None], path)), np.concatenate(([-m.dt_s], ahead_s))
     velocity = (points[1:] - points[:-1]) / (when[1:] - when[:-1])[:, None]
-    before = points[np.searchsorted(when, when[1:] - WINDOW_S)]
+    before = points[when.searchsorted(when[1:] - WINDOW_S)]
     return _motion(m.limits, start, path, velocity, path - before)
 
 
 def _motion(limits: Limits, start: Reference, path: Array, velocity: Array, *more: Array) -> Finding:
     """Room to brake before a bound (none for what one tick can stop, else v^2 / 2a), velocity, its change, which takes
     place within one tick, and `more`: tables `(k, m)` side by side in the order of limits.motion."""
-    at_once = np.logical_or(limits.is_rate, np.abs(velocity) <= limits.max_change / 2)
-    stand = path + np.where(at_once, 0.0, velocity * np.abs(velocity) / (2.0 * limits.max_acceleration))
+    speed = np.abs(velocity)
+    stand = path + np.where(speed <= limits.stops_at_once, 0.0, velocity * speed / limits.twice_acceleration)
     change = velocity - np.concatenate((start.velocity[None], velocity[:-1]))
     table = np.concatenate((stand, velocity, change, *more), axis=1)
     n = table.shape[1]
@@ -148,7 +148,7 @@ def _motion(limits: Limits, start: Reference, path: Array, velocity: Array, *mor
 
 def _within(rule: Rule, columns: Sequence[Column], values: Array, lower: Array, upper: Array) -> Finding:
     good = (lower <= values) & (values <= upper)
-    if good.all():
+    if np.count_nonzero(good) == good.size:
         return None
     k, i = divmod(int(np.argmin(good)), values.shape[1])
     return k, outside(rule, columns[i], float(values[k, i]), float(lower[i]), float(upper[i]))

@@ -52,7 +52,8 @@ class Limits:
 
     max_change: largest change of the emitted velocity in one tick. creep: a speed that one tick can start and stop.
     is_rate: the column commands a velocity (unit "../s"). window: ticks in 250 ms. joint_*: `(n,)` with the margin.
-    motion*: names and bounds of what checks.motion puts side by side. Raises ConfigError.
+    stops_at_once: the speed that half a tick can stop. motion*: names and bounds of what checks.py puts side by side.
+    Raises ConfigError.
     """
 
     def __init__(self, config: SafetyConfig, spec: ActionSpec, columns: tuple[ColumnLimits, ...],
@@ -72,7 +73,9 @@ class Limits:
         self.joint_lower = np.array([joint.lower for joint in joints]) - config.joint_margin_rad
         self.joint_upper = np.array([joint.upper for joint in joints]) + config.joint_margin_rad
         self.period_s, self.window = 1.0 / config.tick_rate_hz, max(1, round(WINDOW_S * config.tick_rate_hz))
-        self.max_change = self.max_acceleration * self.period_s
+        self.max_change, self.twice_acceleration = self.max_acceleration * self.period_s, 2.0 * self.max_acceleration
+        self.stops_at_once = np.where(self.is_rate, np.inf, self.max_change / 2)
+        self.calm, self.most_unsure = config.resume_uncertainty * self.threshold, np.array([self.threshold])
         slow = (self.max_step / (2.0 * self.period_s), self.max_window / (2.0 * WINDOW_S))  # a tick: up to two periods
         self.creep = np.minimum.reduce([self.max_velocity, self.max_change, *slow])
         tables = ((" after braking", "", self.upper), (" velocity", "/s", self.max_velocity),

@@ -54,6 +54,11 @@ class SafetyMonitor:
         """As it is now."""
         return self._m.state
 
+    @property
+    def offered(self) -> str:
+        """The source that arming would put in charge: the first with an acceptable action in time; "" for none."""
+        return next((source.name for source in self._m.sources if self._m.now_ns <= source.expires_ns), "")
+
     def step(self, event: object, now_ns: int) -> Reply:
         """Takes in one event of state.py; a refused one changes nothing. Never raises: an error inside is a FAULT."""
         self._set(now_ns=now_ns)
@@ -247,15 +252,17 @@ class SafetyMonitor:
             return ""
         if event.on is not True or m.state not in (State.READY, State.FALLBACK) or m.hazard is not None:
             return m.hazard.sentence if m.hazard is not None else f"cannot arm in {m.state.name}"
-        for index, source in enumerate(m.sources):
-            if m.now_ns <= source.expires_ns:
-                self._activate(index, "operator", Reason(Rule.OPERATOR, f"armed for {source.name}"))
-                return ""
+        if self.offered:
+            index = [source.name for source in m.sources].index(self.offered)
+            self._activate(index, "operator", Reason(Rule.OPERATOR, f"armed for {self.offered}"))
+            return ""
         newest = f": {m.judgement.sentence}" if m.judgement is not None else ""
         return f"no source has proposed an acceptable action in time{newest}"
 
     def _on_estop(self, event: EStop) -> str:
-        self._set(estop_pressed=event.pressed is not False, estop_ns=self._m.now_ns)
+        m, who = self._m, frozenset((event.who,))
+        pressed = m.estop_pressed - who if event.pressed is False else m.estop_pressed | who
+        self._set(estop_pressed=pressed, estop_ns=m.now_ns if event.who == "box" else m.estop_ns)
         if self._m.estop_pressed and self._m.state < State.ESTOP:
             self._enter(State.ESTOP, "operator", Reason(Rule.ESTOP, "the e-stop is pressed"))
         return ""

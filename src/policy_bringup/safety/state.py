@@ -41,9 +41,11 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class EStop:
-    """The emergency stop's position; each one that arrives is also its heartbeat."""
+    """An emergency stop, pressed or released by "box" (the device, whose every message is its heartbeat) or "operator"
+    (a button on a page). It is pressed while anybody presses it: releasing one does not release the other."""
 
     pressed: bool
+    who: str = "box"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Memory(NamedTuple):
     echo_ns: int = 0
     still_joints: Array | None = None
     still_ns: int = 0
-    estop_pressed: bool = False
+    estop_pressed: frozenset[str] = frozenset()
     estop_ns: int | None = None
 
     @property
