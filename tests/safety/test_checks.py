@@ -451,7 +451,7 @@ def test_a_chunk_that_goes_wrong_later_starts_from_what_was_last_emitted(bench):
     held = b.last.output
     b.pose = b.pose + only(0, 0.005)
     values = np.tile(held, (16, 1))
-    values[8:, 0] = 9.0
+    values[8:, 0] = 0.7
     b.propose(values=values)
     assert b.tick().output[0] == held[0]
 

@@ -282,6 +282,22 @@ def test_the_fourth_rejection_in_a_row_gives_the_default_on_that_tick(bench):
     assert (record.who, record.reason.column, record.reason.value) == ("policy", "tool.x", 9.0)
 
 
+def test_without_a_budget_three_tries_are_literal(bench):
+    b = bench(retry_refill=None).active()
+    for _ in range(3):
+        assert states(b.ticks(4, lambda i: bad(b) if i < 3 else b.propose())) == ["RETRY"] * 3 + ["ACTIVE"]
+    assert states(b.ticks(4, lambda i: bad(b))) == ["RETRY", "RETRY", "RETRY", "FALLBACK"]
+
+
+def test_a_rejection_after_the_timeout_counts_once_and_keeps_its_reason(bench):
+    b = bench().active()
+    b.propose()
+    b.ticks(25)
+    bad(b)
+    verdict = b.tick()
+    assert (verdict.state, verdict.tries, verdict.reason.rule) == (State.RETRY, 1, Rule.BOUNDS)
+
+
 def test_with_nothing_new_the_repeated_action_simply_stands(bench):
     b = bench().active()
     b.propose()
@@ -827,6 +843,12 @@ def test_a_hard_cause_during_a_soft_fallback_makes_it_hard(fallen):
     assert resumed(b, every=1) is None
 
 
+def test_a_disarmed_monitor_never_resumes_by_itself(fallen):
+    b = fallen(resume_time_s=0.0)
+    b.step(Arm(False))
+    assert set(states(b.ticks(30, lambda i: b.propose()))) == {"READY"}
+
+
 def test_the_second_of_resuming_counts_from_the_first_good_proposal(fallen):
     b = fallen()
     b.ticks(200)
@@ -1032,7 +1054,8 @@ def test_a_lost_heartbeat_is_an_e_stop(bench):
         assert b.last.state is state
     record = b.last.transitions[0]
     assert (record.who, record.reason.sentence) == ("monitor", "the heartbeat of the e-stop is lost")
-    assert not b.step(Reset()).accepted
+    b.ticks(60)
+    assert b.step(Reset()).sentence == "the e-stop is pressed, or its heartbeat is lost"
     for _ in range(60):
         b.step(EStop(False))
         b.tick()
@@ -1047,6 +1070,16 @@ def test_a_lost_heartbeat_counts_wherever_there_is_output(bench, state):
     b.step(Arm(False)) if state == "READY" else b.ticks(4, lambda i: bad(b))
     b.ticks(30)
     assert b.last.state is State.ESTOP
+
+
+def test_a_lost_heartbeat_lifts_no_fault_and_makes_no_second_e_stop(bench):
+    for event, state in ((Fault("self-test"), State.FAULT), (EStop(True), State.ESTOP)):
+        b = bench(estop_heartbeat_s=0.25)
+        b.step(EStop(False))
+        b.active()
+        b.step(event)
+        b.tick()
+        assert all((v.state, v.transitions) == (state, ()) for v in b.ticks(40))
 
 
 # FAULT
@@ -1191,6 +1224,22 @@ def test_limits_that_do_not_fit_are_refused_and_change_nothing(bench, kit, prepa
         reply = b.step(Reload(limits))
         assert (reply.accepted, reply.sentence[:19]) == (False, "the limits are for ")
         assert b.monitor.state.name == prepare.upper()
+
+
+def test_a_fault_takes_no_new_limits(bench, kit):
+    b = bench().active()
+    b.step(Fault("self-test"))
+    assert not b.step(Reload(kit.limits(threshold=0.5))).accepted
+
+
+def test_a_reload_while_armed_leaves_the_reference_where_it_is(bench, kit):
+    b = bench().active()
+    b.follows = False
+    held = b.last.output
+    b.pose = b.pose + only(0, 0.005)
+    b.measure()
+    assert b.step(Reload(kit.limits(threshold=0.5))).accepted
+    assert np.array_equal(b.tick().output, held)
 
 
 def test_a_reload_in_ready_moves_the_reference_onto_the_robot(bench, kit):

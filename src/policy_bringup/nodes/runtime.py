@@ -5,6 +5,7 @@ Exit codes: 0 asked to stop; 1 a fault while running; 2 refused to start (config
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -125,8 +126,10 @@ def received_now() -> int:
     return time.monotonic_ns()
 
 
-def run(make: Callable[[], BringupNode]) -> int:
+def run(node_class: Callable[[], BringupNode]) -> int:
     """Runs one node until SIGINT, SIGTERM, its own end or a fault; returns the exit code."""
+    if getattr(node_class, "urgent", False):
+        _take_priority()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     asked: list[int] = []
 
@@ -135,9 +138,7 @@ def run(make: Callable[[], BringupNode]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    node = make()
-    if node.urgent:
-        _give_priority(node)
+    node = node_class()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -151,16 +152,20 @@ def run(make: Callable[[], BringupNode]) -> int:
     return _say_why(node)
 
 
-def _give_priority(node: BringupNode) -> None:
+def _take_priority() -> None:
+    """Before any thread is started, since threads inherit it: those of DDS as well."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, URGENT_NICENESS)
     except PermissionError:
-        node.get_logger().info("runs at normal priority: this user may not raise it (see `ulimit -e`)")
+        print("runs at normal priority: this user may not raise it (see `ulimit -e`)", flush=True)
 
 
 def _autostart(node: BringupNode) -> bool:
     if node.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
         return False
+    # What is loaded by now stays: the garbage collector need not stop everything to look through it again and again.
+    gc.collect()
+    gc.freeze()
     return bool(node.trigger_activate() is TransitionCallbackReturn.SUCCESS)
 
 

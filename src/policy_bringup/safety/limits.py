@@ -72,7 +72,7 @@ class Limits:
         self.joints = tuple(Column(joint.name, "rad") for joint in joints)
         self.joint_lower = np.array([joint.lower for joint in joints]) - config.joint_margin_rad
         self.joint_upper = np.array([joint.upper for joint in joints]) + config.joint_margin_rad
-        self.period_s, self.window = 1.0 / config.tick_rate_hz, max(1, round(WINDOW_S * config.tick_rate_hz))
+        self.period_s, self.window = 1.0 / config.tick_rate_hz, round(WINDOW_S * config.tick_rate_hz)
         self.max_change, self.twice_acceleration = self.max_acceleration * self.period_s, 2.0 * self.max_acceleration
         self.stops_at_once = np.where(self.is_rate, np.inf, self.max_change / 2)
         self.calm, self.most_unsure = config.resume_uncertainty * self.threshold, np.array([self.threshold])
