@@ -19,7 +19,15 @@ from policy_bringup.safety.monitor import Reply, SafetyMonitor, Verdict
 from policy_bringup.safety.state import Arm, Measured, Proposal
 
 MS = 1_000_000
-OVERRIDES = {"tick_rate_hz": 100.0, "sources": ["teleop", "home", "policy"]}
+# Pinned here, so that retuning the shipped file changes no test.
+OVERRIDES = {
+    **{"tick_rate_hz": 100.0, "sources": ["teleop", "home", "policy"], "late_tick_s": 0.06},
+    **{"action_timeout_s": 0.25, "state_timeout_s": 0.1, "future_tolerance_s": 0.02},
+    **{"frozen_time_s": 0.3, "joint_margin_rad": 0.02, "still_time_s": 0.5, "still_tolerance_rad": 0.005},
+    **{"max_retries": 3, "retry_refill": 0.25, "fallback": "hold", "gripper_column": "gripper.width"},
+    **{"gripper_open_after_s": 1.0, "open_on_estop": False, "estop_heartbeat_s": None, "auto_resume": False},
+    **{"resume_proposals": 10, "resume_time_s": 1.0, "resume_uncertainty": 0.8},
+}
 CONFIG = load(Path(__file__).parents[2] / "config" / "safety.yaml", SafetyConfig, OVERRIDES)
 NAMES = ("tool.x", "tool.y", "tool.z", "tool.rx", "tool.ry", "tool.rz", "gripper.width", "gripper.force")
 UNITS = ("m", "m", "m", "rad", "rad", "rad", "m", "N")

@@ -32,7 +32,7 @@ from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.nodes.worker import Worker
 
 OBJECT_COLUMN = "object.x"
-LOOK_S = 0.002
+LOOK_S = 0.001
 """How often new samples are looked for: on average half of it is added to the latency."""
 
 

@@ -28,6 +28,8 @@ from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import text_parameter
 
 URGENT_NICENESS = -10
+SWITCH_INTERVAL_S = 0.0005
+"""How long one thread may keep another waiting for the interpreter (Python's default is ten times as long)."""
 POLL_S = 0.05
 """How soon a node notices that it was asked to stop."""
 
@@ -128,6 +130,7 @@ def received_now() -> int:
 
 def run(node_class: Callable[[], BringupNode]) -> int:
     """Runs one node until SIGINT, SIGTERM, its own end or a fault; returns the exit code."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     if getattr(node_class, "urgent", False):
         _take_priority()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -1,11 +1,12 @@
 """The gate: every source of actions in, safe actions out. Judging is in policy_bringup.safety; this node only carries.
 
-A thread of its own ticks at a fixed rate: it hands over what arrived, ticks once, and is the only one that publishes.
+A thread of its own hands over what arrived, ticks at a fixed rate, and is the only one that publishes. News (a new
+action, an e-stop) is answered up to half a period early: waiting for the next tick would be a third of the latency from
+picture to motor. Ticks are never nearer than half a period, so nothing that arrives can make a burst.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,8 @@ from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
 from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a callback may keep the tick thread waiting for the interpreter (Python's default is ten times as long)."""
+LOOKS = 4
+"""Looks for news per tick."""
 
 
 class SafetyNode(BringupNode):
@@ -48,7 +49,6 @@ class SafetyNode(BringupNode):
 
     def open(self) -> None:
         """Loads limits and threshold, subscribes to every source."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._action = self.deployment.contract.action
         rate_hz = graph.topic("safety/action").rate_hz
         config = load_parameters(self, self.config_path, SafetyConfig, tick_rate_hz=rate_hz)
@@ -59,7 +59,8 @@ class SafetyNode(BringupNode):
         self._messages = SafetyMessages(self.robot.base_frame, self._action)
         self._monitor = SafetyMonitor(limits)
         self._lock = threading.Lock()
-        self._count = 0
+        self._count = self._ticked_ns = 0
+        self._news = False
         self._period_s = 1.0 / rate_hz
         self._state_every = round(rate_hz / graph.topic("safety/state").rate_hz)
         self._verdict: Any = None
@@ -77,7 +78,7 @@ class SafetyNode(BringupNode):
 
     def start(self) -> None:
         """Begins to tick."""
-        self._beat = Beat(self._period_s, self._tick, self._fall_silent)
+        self._beat = Beat(self._period_s / LOOKS, self._look, self._fall_silent)
 
     def stop(self) -> None:
         """Ends the tick thread: silence, which the arm node answers by holding."""
@@ -105,6 +106,7 @@ class SafetyNode(BringupNode):
         try:
             chunk: ActionChunk = messages.chunk_of(message, source, received_now())
             self._step(Proposal(chunk, self.count_publishers(topic)))
+            self._news = True
         except Exception as error:  # whatever arrives, the gate must not fall over: it closes
             self._step(Fault(f"error while reading {topic}: {error!r}"))
 
@@ -123,6 +125,7 @@ class SafetyNode(BringupNode):
 
     def _take_estop(self, message: Bool) -> None:
         self._step(EStop(message.data))
+        self._news = self._news or message.data
 
     def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         return self._answer(response, Arm(request.data))
@@ -135,11 +138,21 @@ class SafetyNode(BringupNode):
 
     def _answer(self, response: Any, event: object) -> Any:
         reply = self._step(event)
+        self._news = True
         response.success, response.message = reply.accepted, reply.sentence
         return response
 
-    def _tick(self) -> None:
+    def _look(self) -> None:
         self._inbox.take()
+        now_ns = received_now()
+        waited_s = (now_ns - self._ticked_ns) / 1e9
+        # A beat may come a little early; a quarter of one must not cost a whole one.
+        due_s = self._period_s / 2 if self._news else self._period_s
+        if waited_s >= due_s - self._period_s / (4 * LOOKS):
+            self._ticked_ns, self._news = now_ns, False
+            self._tick()
+
+    def _tick(self) -> None:
         stamp_ns = self.stamp_now()
         with self._lock:
             verdict = self._monitor.tick(received_now(), stamp_ns)

@@ -43,6 +43,10 @@ class StageClock:
             self.latencies.add("total", (published_ns - stamp_ns) / 1e6)
             self._waiting = None
 
+    def pause(self) -> None:
+        """The policy is not in charge: what is on its way is not waited for."""
+        self._waiting = None
+
 
 def _remember(times: dict[int, int], stamp_ns: int, published_ns: int) -> None:
     times[stamp_ns] = published_ns

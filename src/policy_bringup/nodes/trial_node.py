@@ -124,6 +124,8 @@ class TrialNode(BringupNode):
     def _take_command(self, _message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
             self._stages.arm(published_ns)
+        else:
+            self._stages.pause()
 
     def _in_charge(self) -> bool:
         return self._safety["state"] == "ACTIVE" and self._safety["source"] == "policy"
