@@ -126,7 +126,7 @@ class CameraNode(BringupNode):
             while not self._stopping.is_set():
                 sample = device.read()
                 if sample is None:
-                    self.finished = True
+                    self.finish()
                     return
                 height, width = sample.pixels.shape[:2]
                 picture.publish(image_message(sample.pixels, sample.stamp_ns, name))

@@ -47,15 +47,18 @@ class Inbox:
         """`take` will call `callback(message, ns)`, with the ROS time at which the message was published."""
         self._add(name, callback, depth, True)
 
-    def take(self) -> None:
-        """Hands every waiting message to its callback, topic by topic, oldest first."""
+    def take(self) -> int:
+        """Hands every waiting message to its callback, topic by topic, oldest first; returns how many there were."""
+        count = 0
         for subscription, callback, timed in self._entries:
             while (taken := subscription.handle.take_message(subscription.msg_type, subscription.raw)) is not None:
                 message, info = taken
+                count += 1
                 if timed:
                     callback(message, info["source_timestamp"])
                 else:
                     callback(message)
+        return count
 
     def clear(self) -> None:
         """Ends all subscriptions."""

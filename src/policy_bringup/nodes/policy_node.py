@@ -119,7 +119,8 @@ class PolicyNode(BringupNode):
             self._inbox.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera))
 
     def _look(self) -> None:
-        self._inbox.take()
+        if not self._inbox.take():
+            return
         with self._lock:
             stamp_ns = self._builder.complete_until()
         if stamp_ns is not None and stamp_ns > self._last_stamp and self._throttle.due(stamp_ns):

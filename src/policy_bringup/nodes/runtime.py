@@ -9,7 +9,9 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -30,8 +32,6 @@ from policy_bringup.nodes.parameters import text_parameter
 URGENT_NICENESS = -10
 SWITCH_INTERVAL_S = 0.0005
 """How long one thread may keep another waiting for the interpreter (Python's default is ten times as long)."""
-POLL_S = 0.05
-"""How soon a node notices that it was asked to stop."""
 
 
 class BringupNode(LifecycleNode):
@@ -49,7 +49,7 @@ class BringupNode(LifecycleNode):
         self.entry = next(node for node in graph.NODES if node.name == name)
         self.refusal: str | None = None
         self.fault: str | None = None
-        self.finished = False
+        self.ended = threading.Event()
         self.autostart = bool(self.declare_parameter("autostart", True).value)
         self.deployment: Deployment
         self.robot: Robot
@@ -84,9 +84,14 @@ class BringupNode(LifecycleNode):
         """ROS time, ns: for header stamps."""
         return int(self.get_clock().now().nanoseconds)
 
+    def finish(self) -> None:
+        """Ends this process with exit code 0: its work is done."""
+        self.ended.set()
+
     def fail(self, sentence: str) -> None:
-        """Ends this process with `sentence` and exit code 1, after the current callback."""
+        """Ends this process with `sentence` and exit code 1."""
         self.fault = self.fault or sentence
+        self.ended.set()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle hook: loads the deployment, then `open`."""
@@ -134,25 +139,37 @@ def run(node_class: Callable[[], BringupNode]) -> int:
     if getattr(node_class, "urgent", False):
         _take_priority()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    asked: list[int] = []
+    node = node_class()
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        node.ended.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
-    node = node_class()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    if not node.autostart or _autostart(node):
+        # The executor has a thread of its own, since a signal does not wake it; asking it to wake up now and then
+        # instead would cost more than all its callbacks together.
+        thread = threading.Thread(target=_spin, args=(executor, node), daemon=True)
+        thread.start()
+        node.ended.wait()
+        node.stop()
+        node.close()
+        executor.shutdown()
+        thread.join(timeout=1.0)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return _say_why(node)
+
+
+def _spin(executor: SingleThreadedExecutor, node: BringupNode) -> None:
     try:
-        started = _autostart(node) if node.autostart else True
-        while started and not asked and not node.finished and node.fault is None:
-            executor.spin_once(timeout_sec=POLL_S)
+        executor.spin()
     except ExternalShutdownException:
         pass
-    finally:
-        _wind_down(node, executor)
-    return _say_why(node)
+    except Exception:
+        node.fail(f"a callback failed:\n{traceback.format_exc()}")
 
 
 def _take_priority() -> None:
@@ -170,15 +187,6 @@ def _autostart(node: BringupNode) -> bool:
     gc.collect()
     gc.freeze()
     return bool(node.trigger_activate() is TransitionCallbackReturn.SUCCESS)
-
-
-def _wind_down(node: BringupNode, executor: SingleThreadedExecutor) -> None:
-    if node.refusal is None:
-        node.stop()
-        node.close()
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.try_shutdown()
 
 
 def _say_why(node: BringupNode) -> int:

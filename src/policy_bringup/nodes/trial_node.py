@@ -132,8 +132,8 @@ class TrialNode(BringupNode):
 
     def _step(self) -> None:
         self._inbox.take()
-        if not self.finished and next(self._script, None) is None:
-            self.finished = True
+        if next(self._script, None) is None:
+            self.finish()
 
     def _run(self) -> Script[None]:
         config = self._config
