@@ -87,7 +87,8 @@ RUN = ("sim", "hardware", "gazebo")
 ALL = (*RUN, "shadow")
 
 NODES = (
-    Node("sim", "sim.yaml", ("sim",), ("camera_backend", "seed")),
+    Node("sim", "sim.yaml", ("sim",), ("seed",)),
+    Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",)),
     Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",)),
     Node("policy", "policy.yaml", ALL, ("source", "bundle")),
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
@@ -101,10 +102,10 @@ TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/Diag
 
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
-    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
-    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
-    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
-    Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("policy", "console"),      STATE,   True,  0.1),
+    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim_camera", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
+    Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim_camera", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
+    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
+    Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("sim_camera", "policy", "console"), STATE,   True,  0.1),
     Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),
     Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
     Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),

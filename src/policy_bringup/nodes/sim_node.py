@@ -1,10 +1,10 @@
-"""The simulated robot: physics in real time, joint states, camera pictures, and scenes to try policies on."""
+"""The simulated robot: physics in real time, joint states, and scenes to try policies on."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from std_srvs.srv import Trigger
@@ -12,22 +12,19 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.core import graph
 from policy_bringup.core.config import load
-from policy_bringup.core.errors import ConfigError, DeviceError
+from policy_bringup.core.errors import DeviceError
 from policy_bringup.core.types import StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import choice_parameter, whole_parameter
+from policy_bringup.nodes.parameters import whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
-from policy_bringup.nodes.sim_camera import SimCamera
-from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
-from policy_bringup.sim.views import Backend
 from policy_bringup.sim.world import World
 
 
 class SimNode(BringupNode):
-    """Physics and cameras have a thread each; the cameras draw from a copy, so physics never waits for a picture."""
+    """Behaves like a robot's joint trajectory controller and joint state broadcaster; physics has its own thread."""
 
     urgent = True
 
@@ -35,8 +32,7 @@ class SimNode(BringupNode):
         super().__init__("sim")
 
     def open(self) -> None:
-        """Builds the world and its cameras."""
-        backend: Any = choice_parameter(self, "camera_backend", "auto", get_args(Backend))
+        """Builds the world."""
         self._config = load(self.config_path, SimConfig)
         self._world = World(self._config, self.robot)
         self._task = make_task(self.deployment.task, self._config)
@@ -44,14 +40,12 @@ class SimNode(BringupNode):
         self._task.reset(self._world, self._rng)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._shutter = Throttle(graph.topic("camera/{camera}/image_raw").rate_hz)
         self._episode = 0
         self._late_ticks = self._ticks = 0
         self._real_time_factor = 1.0
         self._joints = endpoints.publisher(self, "joint_states")
         self._object = endpoints.publisher(self, "sim/object_pose")
         self._state = endpoints.publisher(self, "sim/state")
-        self._cameras = self._open_cameras(backend)
         self._inbox = Inbox(self)
         self._inbox.hear("arm_controller/joint_trajectory", self._take_command)
         endpoints.serve(self, "sim/reset", self._serve_reset)
@@ -67,27 +61,10 @@ class SimNode(BringupNode):
         self._stopping.set()
         self._physics.join()
 
-    def close(self) -> None:
-        """Frees the renderers."""
-        for camera in self._cameras:
-            camera.close()
-
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence, real-time factor and late physics ticks."""
         values = {"real_time_factor": self._real_time_factor, "late_ticks": self._late_ticks, "ticks": self._ticks}
         return ("ok", "in real time", values) if self._real_time_factor > 0.98 else ("warn", "slower than real", values)
-
-    def _open_cameras(self, backend: Backend) -> list[SimCamera]:
-        fovy = {camera.name: camera.fovy for camera in self._config.cameras}
-        missing = [camera.name for camera in self.deployment.cameras if camera.name not in fovy]
-        if missing:
-            raise ConfigError(f"{self.config_path}: cameras: has no entry for {', '.join(missing)} of the deployment")
-        cameras = [
-            SimCamera(self, self._world.model, camera, fovy[camera.name], backend, self._give_up)
-            for camera in self.deployment.cameras
-        ]
-        self.get_logger().info(f"simulated cameras draw with {cameras[0].backend}. {cameras[0].note}")
-        return cameras
 
     def _give_up(self, error: BaseException) -> None:
         self.fail(f"the simulation failed: {error!r}")
@@ -110,10 +87,6 @@ class SimNode(BringupNode):
                 self._task.update(self._world)
                 stamp_ns = self.stamp_now()
                 sample, pose = self._world.joint_sample(), self._world.object_pose()
-                if self._shutter.due(stamp_ns):
-                    exposed = self._world.qpos
-                    for camera in self._cameras:
-                        camera.expose(stamp_ns, exposed)
             joints = StateSample(stamp_ns, received_now(), sample.names, sample.positions)
             frame = self.robot.base_frame
             self._joints.publish(messages.joint_state(joints, sample.velocities, sample.efforts, frame))
@@ -150,7 +123,6 @@ class SimNode(BringupNode):
                 "success": self._task.success,
                 "failure": self._task.outcome.failure,
                 "height": self._task.outcome.height,
-                "camera_backend": self._cameras[0].backend,
                 "real_time_factor": self._real_time_factor,
             }
         self._state.publish(messages.diagnostics(self.stamp_now(), messages.status("sim", "ok", "running", values)))

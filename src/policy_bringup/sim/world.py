@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -141,3 +142,18 @@ def object_at(config: SimConfig, xy: tuple[float, float], yaw: float) -> Pose:
     c, s = np.cos(yaw), np.sin(yaw)
     rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
     return Pose(np.array([*xy, config.cube.size / 2]), rotation)
+
+
+def assemble_qpos(model: mujoco.MjModel, positions: Mapping[str, float], object_columns: Array) -> Array:
+    """What a view's `update` takes, `(nq,)`: joint positions by name, the object's pose `(7,)` as x y z qx qy qz qw.
+
+    Joints that are not named keep their reference position; names that the model lacks are other devices'.
+    """
+    qpos: Array = model.qpos0.copy()
+    known = {model.joint(i).name: int(model.jnt_qposadr[i]) for i in range(model.njnt)}
+    for name, position in positions.items():
+        if name in known:
+            qpos[known[name]] = position
+    x, y, z, qx, qy, qz, qw = object_columns
+    qpos[known[OBJECT] : known[OBJECT] + 7] = [x, y, z, qw, qx, qy, qz]
+    return qpos
