@@ -17,7 +17,7 @@ def options(config_folder: Path):
 
 def test_every_node_of_the_mode_is_started_and_the_optional_ones_only_when_asked(options):
     names = [process.name for process in processes(options())]
-    assert names == ["sim", "policy", "safety", "arm", "trial"]
+    assert names == ["sim", "sim_camera", "policy", "safety", "arm", "trial"]
     assert [process.name for process in processes(options(console=True))] == [*names, "console"]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.errors import ConfigError, DeviceError
-from policy_bringup.sim.world import World, object_at
+from policy_bringup.core.rotations import to_quaternion
+from policy_bringup.sim.world import World, assemble_qpos, object_at
 
 
 def test_with_no_command_ever_it_holds_its_start_pose(world, robot):
@@ -188,3 +189,17 @@ def test_soft_servos_lag_more(config, robot, command):
         world.step(125)
         lags.append(np.abs(world.joint_sample().positions[:7] - robot.home - 0.25).max())
     assert lags[1] > 3 * lags[0]
+
+
+def test_what_the_messages_say_gives_a_view_the_same_world(world, robot, command):
+    """Joint positions by name and the object's pose are all that the camera process hears."""
+    world.reset(object_at(world.config, (0.45, -0.1), 0.7))
+    world.command(command(robot.home + 0.1, 0.02, 0.5), world.time_s)
+    world.step(200)
+    sample, pose = world.joint_sample(), world.object_pose()
+    columns = np.array([*pose.position, *to_quaternion(pose.rotation)])
+    positions = {**dict(zip(sample.names, sample.positions, strict=True)), "joint_of_another_device": 1.0}
+    qpos = assemble_qpos(world.model, positions, columns)
+    same_turn = np.sign(qpos[-4:] @ world.qpos[-4:])
+    qpos[-4:] *= same_turn
+    np.testing.assert_allclose(qpos, world.qpos, atol=1e-9)

@@ -33,6 +33,8 @@ SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
 class ConsoleNode(BringupNode):
     """The page is fed by the executor; its buttons wait for their answers in threads of their own."""
 
+    watcher = True
+
     def __init__(self) -> None:
         super().__init__("console")
 

@@ -30,6 +30,7 @@ from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import text_parameter
 
 URGENT_NICENESS = -10
+WATCHER_NICENESS = 5
 SWITCH_INTERVAL_S = 0.0005
 """How long one thread may keep another waiting for the interpreter (Python's default is ten times as long)."""
 
@@ -39,10 +40,11 @@ class BringupNode(LifecycleNode):
 
     A subclass fills in `open` (configure: open devices, load models; a PolicyBringupError refuses the start), `start`
     and `stop` (streaming on and off), `close`, and `health` for /diagnostics. `urgent`: it must be on time when others
-    keep the processor busy, and is given priority over them where this user may.
+    keep the processor busy, and is given priority over them where this user may. `watcher`: it looks on, and yields.
     """
 
     urgent = False
+    watcher = False
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -138,6 +140,8 @@ def run(node_class: Callable[[], BringupNode]) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if getattr(node_class, "urgent", False):
         _take_priority()
+    if getattr(node_class, "watcher", False):
+        os.nice(WATCHER_NICENESS)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = node_class()
 

@@ -35,7 +35,7 @@ from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
 from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
 
-LOOKS = 4
+LOOKS = 8
 """Looks for news per tick."""
 
 

@@ -47,6 +47,8 @@ class TrialConfig:
 class TrialNode(BringupNode):
     """The script below is a generator: each `yield` hands control back to the executor until the next step."""
 
+    watcher = True
+
     def __init__(self) -> None:
         super().__init__("trial")
 

@@ -45,7 +45,9 @@ class Expert:
         self._robot = robot
         names = [*robot.joint_names, robot.gripper.joint, robot.gripper.mimic, *TOOL_COLUMNS, *OBJECT_COLUMNS]
         state = tuple(Column(name, _unit(name)) for name in names)
-        self._contract = replace(contract, observation=replace(contract.observation, state=state))
+        # It looks at no picture; the first camera only sets its pace.
+        observation = replace(contract.observation, state=state, images=contract.observation.images[:1])
+        self._contract = replace(contract, observation=observation)
         self._tool, self._object = names.index(TOOL_COLUMNS[0]), names.index(OBJECT_COLUMNS[0])
         self._finger = names.index(robot.gripper.joint)
         self._stages: tuple[Line, ...] = ()
@@ -55,7 +57,7 @@ class Expert:
 
     @property
     def contract(self) -> Contract:
-        """The deployment's, with its own state columns: joints, fingers, tool and object."""
+        """The deployment's, with its own state columns (joints, fingers, tool, object) and its first camera as pace."""
         return self._contract
 
     def reset(self) -> None:
