@@ -69,7 +69,8 @@ def test_not_one_of_300_pictures_of_640x480_at_30_hz_is_lost(deployment, video, 
         listener.wait(lambda: received["count"] == 0, 20.0, "the policy node")
         camera = subprocess.Popen(command_line(plan["camera"]), env=variables)
         try:
-            assert camera.wait(timeout=40.0) == 0
+            listener.wait(lambda: camera.poll() is not None, 40.0, "the end of the video")
+            assert camera.returncode == 0
         finally:
             camera.kill()
         listener.wait(lambda: received["count"] == FRAMES, 5.0, f"{FRAMES} pictures, last seen {received}")

@@ -41,7 +41,7 @@ class Robot:
         self.command = message
 
     def wait_until_moving(self) -> None:
-        moving = lambda: self.safety == "ACTIVE" and np.abs(self.velocities).max() > MOVING  # noqa: E731
+        moving = lambda: self.safety == "ACTIVE" and np.abs(self.velocities).max() > MOVING and self.command  # noqa: E731
         self._listener.wait(moving, 40.0, "an arm in motion")
 
     def assert_comes_to_rest_and_stays(self) -> None:
