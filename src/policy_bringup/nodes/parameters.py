@@ -17,9 +17,16 @@ _READ_ONLY = ParameterDescriptor(read_only=True)
 _DYNAMIC = ParameterDescriptor(read_only=True, dynamic_typing=True)
 
 
+def _declared(node: Node, name: str, default: Any, descriptor: ParameterDescriptor = _READ_ONLY) -> Any:
+    """The value given at start-up, else `default`. A node that is configured again finds what it declared before."""
+    if node.has_parameter(name):
+        return node.get_parameter(name).value
+    return node.declare_parameter(name, default, descriptor).value
+
+
 def text_parameter(node: Node, name: str, default: str | None = None) -> str:
     """A text given at start-up. Without a default, leaving it out raises ConfigError."""
-    value = node.declare_parameter(name, default if default is not None else "", _READ_ONLY).value
+    value = _declared(node, name, default if default is not None else "")
     if default is None and not value:
         raise ConfigError(f"{node.get_name()}: parameter '{name}' is missing; give it as -p {name}:=VALUE")
     return str(value)
@@ -35,7 +42,7 @@ def choice_parameter(node: Node, name: str, default: str, choices: tuple[str, ..
 
 def whole_parameter(node: Node, name: str, default: int, lower: int, upper: int) -> int:
     """A whole number given at start-up, within lower <= x <= upper. Raises ConfigError."""
-    value = node.declare_parameter(name, default, _READ_ONLY).value
+    value = _declared(node, name, default)
     if not lower <= value <= upper:
         raise ConfigError(f"{node.get_name()}: parameter '{name}' must be from {lower} to {upper}, found {value}")
     return int(value)
@@ -56,5 +63,5 @@ def load_parameters(node: Node, path: Path, cls: type[T], **fixed: Any) -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         value = data.get(field.name)
         if isinstance(value, (bool, int, float, str)):
-            data[field.name] = node.declare_parameter(field.name, value, _DYNAMIC).value
+            data[field.name] = _declared(node, field.name, value, _DYNAMIC)
     return build(cls, {**data, **fixed}, str(path))

@@ -52,6 +52,7 @@ class BringupNode(LifecycleNode):
         self.refusal: str | None = None
         self.fault: str | None = None
         self.ended = threading.Event()
+        self._configured = self._active = False
         self.autostart = bool(self.declare_parameter("autostart", True).value)
         self.deployment: Deployment
         self.robot: Robot
@@ -97,31 +98,57 @@ class BringupNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle hook: loads the deployment, then `open`."""
+        self._bare = set(self._entities())
         try:
             self._deployment_path = Path(text_parameter(self, "deployment"))
             self.deployment, self.robot = load_deployment(self._deployment_path)
             self.open()
-            self._diagnostics = endpoints.publisher(self, "/diagnostics")
-            self._diagnostics_timer = self.create_timer(1.0 / graph.topic("/diagnostics").rate_hz, self._publish_health)
         except PolicyBringupError as error:
-            self.refusal = str(error)
+            if self.autostart:  # the process ends with the sentence
+                self.refusal = str(error)
+            else:
+                self.get_logger().error(str(error))
+            self._destroy_opened()
             return TransitionCallbackReturn.FAILURE
+        self._diagnostics = endpoints.publisher(self, "/diagnostics")
+        self.create_timer(1.0 / graph.topic("/diagnostics").rate_hz, self._publish_health)
+        self._configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle hook: `start`."""
         self.start()
+        self._active = True
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle hook: `stop`."""
+        self._active = False
         self.stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Lifecycle hook: `close`."""
+        """Lifecycle hook: `close`; the node is then as it was before it was configured."""
+        self._configured = False
         self.close()
+        self._destroy_opened()
         return super().on_cleanup(state)
+
+    def wind_down(self) -> None:
+        """Whatever state it is in: stops, and gives back what it took."""
+        if self._active:
+            self.stop()
+        if self._configured:
+            self.close()
+
+    def _entities(self) -> list[Any]:
+        return [*self.publishers, *self.subscriptions, *self.clients, *self.services, *self.timers]
+
+    def _destroy_opened(self) -> None:
+        for entity in set(self._entities()) - self._bare:
+            for kind in ("publisher", "subscription", "client", "service", "timer"):
+                if entity in getattr(self, f"{kind}s"):
+                    getattr(self, f"destroy_{kind}")(entity)
 
     def _publish_health(self) -> None:
         level, sentence, values = self.health()
@@ -158,8 +185,7 @@ def run(node_class: Callable[[], BringupNode]) -> int:
         thread = threading.Thread(target=_spin, args=(executor, node), daemon=True)
         thread.start()
         node.ended.wait()
-        node.stop()
-        node.close()
+        node.wind_down()
         executor.shutdown()
         thread.join(timeout=1.0)
     node.destroy_node()

@@ -1,0 +1,75 @@
+"""Nodes are lifecycle nodes: without autostart they wait, and can be configured, stopped and begun again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Managed:
+    """One node under a manager."""
+
+    def __init__(self, listener, name: str) -> None:
+        self._listener = listener
+        self._change = listener.node.create_client(ChangeState, f"{name}/change_state")
+        self._get = listener.node.create_client(GetState, f"{name}/get_state")
+
+    @property
+    def state(self) -> int:
+        return self._listener.call(self._get, GetState.Request(), 15.0).current_state.id
+
+    def change(self, transition: int) -> bool:
+        return self._listener.call(
+            self._change, ChangeState.Request(transition=Transition(id=transition)), 15.0
+        ).success
+
+
+@pytest.fixture
+def start_sim(ros_environment):
+    """Starts the simulator without autostart, with the given deployment."""
+    started: list[subprocess.Popen] = []
+
+    def start(deployment: Path) -> subprocess.Popen:
+        parameters = ["-p", f"deployment:={deployment}", "-p", "autostart:=false"]
+        command = [sys.executable, "-m", "policy_bringup.nodes.sim_node", "--ros-args", *parameters]
+        started.append(subprocess.Popen(command, env=os.environ.copy()))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        assert process.wait(timeout=10.0) == 0
+
+
+def test_a_node_waits_runs_stops_and_runs_again_as_its_manager_says(start_sim, listener):
+    start_sim(ROOT / "config" / "grasp.yaml")
+    managed = Managed(listener, "sim")
+    assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
+    heard: list[JointState] = []
+    listener.node.create_subscription(JointState, "joint_states", heard.append, qos_profile_sensor_data)
+    for _ in range(2):
+        assert managed.change(Transition.TRANSITION_CONFIGURE)
+        assert managed.state == State.PRIMARY_STATE_INACTIVE
+        heard.clear()
+        assert managed.change(Transition.TRANSITION_ACTIVATE)
+        listener.wait(lambda: len(heard) > 10, 10.0, "joint states")
+        assert managed.change(Transition.TRANSITION_DEACTIVATE)
+        assert managed.change(Transition.TRANSITION_CLEANUP)
+        assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
+        assert len(listener.node.get_publishers_info_by_topic("joint_states")) == 0
+
+
+def test_a_refused_configuration_leaves_the_node_unconfigured(start_sim, listener, tmp_path: Path):
+    start_sim(tmp_path / "nowhere.yaml")
+    managed = Managed(listener, "sim")
+    assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
+    assert not managed.change(Transition.TRANSITION_CONFIGURE)
+    assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
