@@ -40,7 +40,7 @@ $(JAZZY)/robot.stamp: setup.cfg constraints.txt
 	@touch $@
 
 $(JAZZY)/test.stamp: $(JAZZY)/robot.stamp
-	$(JAZZY)/$(PIP_INSTALL) --editable '.[test]'
+	$(JAZZY)/$(PIP_INSTALL) --editable '.[test,drake]'
 	@touch $@
 
 $(KILTED)/test.stamp: setup.cfg constraints.txt

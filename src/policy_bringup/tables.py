@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from policy_bringup.core.trials import STAGES, Report, wilson
@@ -27,7 +28,8 @@ def print_findings(findings: Sequence[Finding], console: Console | None = None) 
     table = Table("", "what", "found", "to do", title="policy doctor")
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]optional[/]")
-        table.add_row(mark, finding.what, finding.found, finding.remedy)
+        remedy = "" if finding.ok else finding.remedy
+        table.add_row(mark, *(escape(words) for words in (finding.what, finding.found, remedy)))
     (console or Console()).print(table)
 
 

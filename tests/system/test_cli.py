@@ -1,0 +1,82 @@
+"""The command line as a person uses it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from policy_bringup import doctor
+from policy_bringup.core.trials import load_report
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def policy(*arguments: str, timeout_s: float = 120.0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "policy_bringup.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def test_two_expert_episodes_over_topics_succeed_without_a_stop(tmp_path: Path, domain_id: int):
+    path = tmp_path / "report.json"
+    done = policy(
+        "run", "grasp", "--source", "expert", "--episodes", "2", "--headless", "--json", str(path),
+        "--domain-id", str(domain_id),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = load_report(path)
+    assert [episode.outcome for episode in report.episodes] == ["success", "success"]
+    assert report.stops == ()
+    assert set(report.latency_ms) == {"camera", "policy", "safety", "arm", "total"}
+    assert json.loads(path.read_text())["successes"] == 2
+    for heading in ("successes", "latency from the camera's stamp", "verdicts by rule"):
+        assert heading in done.stdout
+
+
+def test_a_bundle_runs_through_the_same_nodes(domain_id: int, grasp_bundle: Path, tmp_path: Path):
+    """The graph in the bundle asks to stay where the robot is: armed and followed, and never stopped by safety."""
+    path = tmp_path / "report.json"
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "config").mkdir()
+    for file in (ROOT / "config").iterdir():
+        text = file.read_text().replace("episode_timeout_s: 20.0", "episode_timeout_s: 3.0")
+        (folder / "config" / file.name).write_text(text)
+    (folder / "models").symlink_to(ROOT / "models")
+    done = policy(
+        "run", str(folder / "config" / "grasp.yaml"), "--bundle", str(grasp_bundle), "--episodes", "1", "--headless",
+        "--json", str(path), "--domain-id", str(domain_id),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (episode,) = load_report(path).episodes
+    assert episode.outcome == "timeout, object untouched"
+    assert episode.stops == ()
+
+
+def test_an_unknown_deployment_is_one_sentence():
+    done = policy("run", "juggle")
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"policy: deployment: there is no file {ROOT / 'config' / 'juggle.yaml'}"
+
+
+def test_the_doctor_finds_what_these_tests_run_on():
+    done = policy("doctor")
+    assert done.returncode == 0
+    for word in ("ROS 2", "rmw_fastrtps_cpp", "DDS security", "OpenGL", "execution providers", "cameras", "MuJoCo"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("what", ["ROS 2", "simulator"])
+def test_everything_a_simulated_deployment_needs_is_marked_as_needed(what: str):
+    (finding,) = [finding for finding in doctor.examine() if finding.what == what]
+    assert finding.needed
+    assert finding.ok
