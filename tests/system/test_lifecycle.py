@@ -64,7 +64,8 @@ def test_a_node_waits_runs_stops_and_runs_again_as_its_manager_says(start_sim, l
         assert managed.change(Transition.TRANSITION_DEACTIVATE)
         assert managed.change(Transition.TRANSITION_CLEANUP)
         assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
-        assert len(listener.node.get_publishers_info_by_topic("joint_states")) == 0
+        gone = lambda: listener.node.count_publishers("joint_states") == 0  # noqa: E731
+        listener.wait(gone, 10.0, "the end of the publisher")
 
 
 def test_a_refused_configuration_leaves_the_node_unconfigured(start_sim, listener, tmp_path: Path):
