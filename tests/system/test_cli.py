@@ -30,6 +30,10 @@ TIMING = ("a tick came after", "age by stamp", "age by arrival", "has fallen sil
 """Stops that a machine which stalls for a tenth of a second causes; every other stop is deterministic."""
 
 
+def deterministic(stops: tuple[str, ...]) -> list[str]:
+    return [stop for stop in stops if not any(words in stop for words in TIMING)]
+
+
 def test_expert_episodes_over_topics_succeed_without_a_deterministic_stop(tmp_path: Path, domain_id: int):
     path = tmp_path / "report.json"
     done = policy(
@@ -39,7 +43,7 @@ def test_expert_episodes_over_topics_succeed_without_a_deterministic_stop(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     report = load_report(path)
     assert len(report.episodes) == 3
-    assert [stop for stop in report.stops if not any(words in stop for words in TIMING)] == []
+    assert deterministic(report.stops) == []
     stalled = sum(bool(episode.stops) for episode in report.episodes)
     assert report.successes >= 3 - min(stalled, 1), done.stdout
     assert set(report.latency_ms) == {"camera", "policy", "safety", "arm", "total"}
@@ -64,8 +68,8 @@ def test_a_bundle_runs_through_the_same_nodes(domain_id: int, grasp_bundle: Path
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (episode,) = load_report(path).episodes
-    assert episode.outcome == "timeout, object untouched"
-    assert episode.stops == ()
+    assert deterministic(episode.stops) == []
+    assert episode.stops or episode.outcome == "timeout, object untouched"
 
 
 def test_an_unknown_deployment_is_one_sentence():
