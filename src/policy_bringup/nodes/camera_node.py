@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rclpy.publisher import Publisher
+
 from policy_bringup.core import graph
 from policy_bringup.core.config import bounded, required
 from policy_bringup.core.deployment import Camera
@@ -24,6 +26,8 @@ from policy_bringup.nodes.runtime import BringupNode, received_now, run
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")
 UNCALIBRATED = [0.0] * 9
+SETTLE_S = 0.5
+"""A publisher knows its reader a little before the reader knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,8 @@ class CameraNode(BringupNode):
     def _stream(self, name: str, device: CameraDevice) -> None:
         picture, info = self._outputs[name]
         try:
-            # A recording waits for its first reader, so that none of its pictures is lost. A camera waits for nobody.
-            while self._recorded and picture.get_subscription_count() == 0 and not self._stopping.wait(0.01):
-                pass
+            if self._recorded:
+                self._await_reader(picture)
             while not self._stopping.is_set():
                 sample = device.read()
                 if sample is None:
@@ -134,6 +137,12 @@ class CameraNode(BringupNode):
                 self._published[name] += 1
         except DeviceError as error:
             self.fail(str(error))
+
+    def _await_reader(self, picture: Publisher) -> None:
+        """A recording waits for its first reader, so that none of its pictures is lost; a camera waits for nobody."""
+        while picture.get_subscription_count() == 0 and not self._stopping.wait(0.01):
+            pass
+        self._stopping.wait(SETTLE_S)
 
 
 def main() -> int:

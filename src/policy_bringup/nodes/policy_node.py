@@ -32,6 +32,8 @@ from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.nodes.worker import Worker
 
 OBJECT_COLUMN = "object.x"
+PICTURES = 5
+"""Pictures kept while this process is held up: a history needs every one."""
 LOOK_S = 0.001
 """How often new samples are looked for: on average half of it is added to the latency."""
 
@@ -116,7 +118,7 @@ class PolicyNode(BringupNode):
         if reads_object:
             self._inbox.hear("sim/object_pose", self._take_object)
         for camera in cameras:
-            self._inbox.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera))
+            self._inbox.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera), PICTURES)
 
     def _look(self) -> None:
         if not self._inbox.take():
