@@ -19,6 +19,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     if report.latency_ms:
         console.print(_latencies(report))
     console.print(_verdicts(report))
+    if "real_time_factor" in report.facts:
+        console.print(f"simulation ran at {report.facts['real_time_factor']} of real time", markup=False)
     for stop in report.stops:
         console.print(f"stopped: {stop}", markup=False)
 
