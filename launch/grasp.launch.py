@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
-from launch.events import Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
@@ -57,7 +56,7 @@ def start(context: LaunchContext) -> list:
             output="screen",
             respawn=False,
             # If any node ends, all are asked to end.
-            on_exit=EmitEvent(event=Shutdown(reason=f"{process.name} ended")),
+            on_exit=Shutdown(reason=f"{process.name} ended"),
         )
         for process in processes(options)
     ]

@@ -50,10 +50,9 @@ def launch_module(monkeypatch):
         vars(made).update(members)
         monkeypatch.setitem(sys.modules, name, made)
 
-    kinds = ("DeclareLaunchArgument", "EmitEvent", "OpaqueFunction", "SetEnvironmentVariable")
+    kinds = ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable", "Shutdown")
     module("launch", LaunchContext=dict, LaunchDescription=recorder("LaunchDescription"))
     module("launch.actions", **{kind: recorder(kind) for kind in kinds})
-    module("launch.events", Shutdown=recorder("Shutdown"))
     module("launch.substitutions", LaunchConfiguration=Configuration)
     module("launch_ros", actions=None)
     module("launch_ros.actions", LifecycleNode=recorder("LifecycleNode"))
@@ -115,7 +114,7 @@ def test_nothing_is_respawned_and_the_end_of_one_node_is_the_end_of_all(launch_m
     for action in start(launch_module, source="expert"):
         if action.kind == "LifecycleNode":
             assert action.keywords["respawn"] is False
-            assert action.keywords["on_exit"].keywords["event"].kind == "Shutdown"
+            assert action.keywords["on_exit"].kind == "Shutdown"
 
 
 def test_every_argument_is_declared_with_a_description(launch_module):
