@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import tempfile
@@ -91,6 +92,16 @@ def test_a_device_that_this_user_may_not_open_is_refused(connect, orphan):
     finally:
         os.seteuid(0)
     assert "may not be opened by this user; add the user to the group 'video'" in sentence
+
+
+def test_a_busy_device_is_refused(connect, orphan, monkeypatch):
+    """The kernel's answer for a device that somebody holds is given in its place: no camera is here to be held."""
+
+    def busy(path, flags):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(os, "open", busy)
+    assert "is held by another process" in refusal(connect, str(orphan))
 
 
 def test_pictures_arrive_in_rgb_with_the_latency_taken_off_their_stamp(connect, video, pictures, time):
