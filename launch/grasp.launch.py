@@ -4,12 +4,12 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
 from policy_bringup.core import graph
-from policy_bringup.core.startup import LOG_LEVELS, SOURCES, Options, environment, processes
+from policy_bringup.core.startup import LOG_LEVELS, SOURCES, Options, processes
 
 SHARE = Path(get_package_share_directory("policy_bringup"))
 ARGUMENTS = {
@@ -44,8 +44,7 @@ def start(context: LaunchContext) -> list:
         domain_id=int(chosen["domain_id"]),
         log_level=chosen["log_level"],
     )
-    variables = environment(options.deployment.parent, options.domain_id)
-    return [SetEnvironmentVariable(name, value) for name, value in variables.items()] + [
+    return [
         LifecycleNode(
             package="policy_bringup",
             executable=process.executable,
@@ -53,6 +52,7 @@ def start(context: LaunchContext) -> list:
             namespace="",
             parameters=[dict(process.parameters)],
             ros_arguments=["--log-level", process.log_level],
+            additional_env=dict(process.environment),
             output="screen",
             respawn=False,
             # If any node ends, all are asked to end.

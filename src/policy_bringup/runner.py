@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from policy_bringup.core.startup import Options, Process, environment, processes
+from policy_bringup.core.startup import Options, Process, processes
 
 STOP_TIMEOUT_S = 5.0
 PR_SET_PDEATHSIG = 1
@@ -40,9 +40,8 @@ class Runner:
         self.children: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Runner:
-        variables = {**os.environ, **environment(self._options.deployment.parent, self._options.domain_id)}
         for process in processes(self._options):
-            self._start(process, variables)
+            self._start(process)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,10 +74,10 @@ class Runner:
         for reader in self._readers:
             reader.join(timeout=1.0)
 
-    def _start(self, process: Process, variables: dict[str, str]) -> None:
+    def _start(self, process: Process) -> None:
         child = subprocess.Popen(
             command_line(process),
-            env=variables,
+            env={**os.environ, **process.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -52,7 +52,7 @@ class Robot:
 
 @pytest.fixture
 def console(config_folder: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsoleNode]:
-    for name, value in environment(config_folder, domain_id).items():
+    for name, value in environment(config_folder, domain_id, pictures=True).items():
         monkeypatch.setitem(os.environ, name, value)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -57,11 +57,12 @@ def test_a_choice_that_cannot_work_is_refused_with_the_reason(options, choices, 
     assert str(refusal.value).startswith(sentence)
 
 
+@pytest.mark.parametrize("pictures", [False, True])
 @pytest.mark.parametrize("domain", [0, 101])
 def test_the_environment_stays_on_this_machine_and_sets_the_profile_for_both_distributions(
-    config_folder: Path, domain: int
+    config_folder: Path, domain: int, pictures: bool
 ):
-    variables = environment(config_folder, domain)
+    variables = environment(config_folder, domain, pictures)
     assert variables["ROS_DOMAIN_ID"] == str(domain)
     assert variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
@@ -71,4 +72,10 @@ def test_the_environment_stays_on_this_machine_and_sets_the_profile_for_both_dis
 @pytest.mark.parametrize("domain", [-1, 102])
 def test_a_domain_outside_the_range_of_dds_ports_is_refused(config_folder: Path, domain: int):
     with pytest.raises(ConfigError, match="domain_id: must be from 0 to 101"):
-        environment(config_folder, domain)
+        environment(config_folder, domain, pictures=False)
+
+
+def test_only_processes_with_pictures_share_memory(options):
+    for node in processes(options()):
+        profile = Path(node.environment["FASTDDS_DEFAULT_PROFILES_FILE"]).read_text()
+        assert ("SHM" in profile) == (node.name in ("sim_camera", "policy")), node.name

@@ -11,7 +11,7 @@ from policy_bringup.core.startup import environment
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment(domain_id: int, config_folder) -> None:
-    os.environ.update(environment(config_folder, domain_id))
+    os.environ.update(environment(config_folder, domain_id, pictures=True))
 
 
 @pytest.fixture

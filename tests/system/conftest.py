@@ -53,7 +53,7 @@ class Listener:
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment(domain_id: int) -> None:
-    os.environ.update(environment(ROOT / "config", domain_id))
+    os.environ.update(environment(ROOT / "config", domain_id, pictures=True))
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_not_one_of_300_pictures_of_640x480_at_30_hz_is_lost(deployment, video, 
         domain_id=domain_id,
     )
     plan = {process.name: process for process in processes(options)}
-    variables = {**os.environ, **environment(ROOT / "config", domain_id)}
+    variables = {**os.environ, **environment(ROOT / "config", domain_id, pictures=True)}
     received = {"count": -1, "reports": 0}
 
     def take(message: DiagnosticArray) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from policy_bringup.core import graph
 from policy_bringup.core.startup import Options, environment, processes
 from policy_bringup.runner import command_line
 
@@ -106,8 +107,9 @@ def test_launch_file_and_runner_start_the_same_nodes_with_the_same_parameters(la
 
 def test_the_launch_file_sets_the_same_environment(launch_module):
     actions = start(launch_module, source="expert", domain_id="42")
-    variables = dict(action.positional for action in actions if action.kind == "SetEnvironmentVariable")
-    assert variables == environment(ROOT / "config", 42)
+    for action in actions:
+        sends_or_reads = next(node for node in graph.NODES if node.name == action.keywords["name"]).pictures
+        assert action.keywords["additional_env"] == environment(ROOT / "config", 42, sends_or_reads)
 
 
 def test_nothing_is_respawned_and_the_end_of_one_node_is_the_end_of_all(launch_module):

@@ -36,6 +36,7 @@ class Node:
     """One process: `module` under policy_bringup.nodes has a `main`; `config` is its file under config/.
 
     parameters: start-up choices (core/startup.py) that are handed to it. optional: started only when asked for.
+    pictures: it sends or reads pictures, for which it shares memory with its peers (core/startup.py).
     """
 
     name: str
@@ -43,6 +44,7 @@ class Node:
     modes: tuple[str, ...]
     parameters: tuple[str, ...] = ()
     optional: bool = False
+    pictures: bool = False
 
     @property
     def module(self) -> str:
@@ -88,13 +90,13 @@ ALL = (*RUN, "shadow")
 
 NODES = (
     Node("sim", "sim.yaml", ("sim",), ("seed",)),
-    Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",)),
-    Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",)),
-    Node("policy", "policy.yaml", ALL, ("source", "bundle")),
+    Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",), pictures=True),
+    Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",), pictures=True),
+    Node("policy", "policy.yaml", ALL, ("source", "bundle"), pictures=True),
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report")),
-    Node("console", "console.yaml", ALL, optional=True),
+    Node("console", "console.yaml", ALL, optional=True, pictures=True),
 )
 
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"

@@ -37,12 +37,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One node to start: `parameters` are its ROS parameters."""
+    """One node to start: `parameters` are its ROS parameters, `environment` the variables that it needs."""
 
     name: str
     module: str
     executable: str
     parameters: Mapping[str, str | int]
+    environment: Mapping[str, str]
     log_level: str
 
 
@@ -65,6 +66,7 @@ def processes(options: Options) -> tuple[Process, ...]:
             node.module,
             node.executable,
             {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
+            environment(options.deployment.parent, options.domain_id, node.pictures),
             options.log_level,
         )
         for node in graph.nodes(options.mode)
@@ -72,14 +74,16 @@ def processes(options: Options) -> tuple[Process, ...]:
     )
 
 
-def environment(config_folder: Path, domain_id: int) -> dict[str, str]:
-    """Variables for every process: this machine only, and shared memory large enough for camera pictures.
+def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str, str]:
+    """Variables of a process: this machine only, and shared memory if it sends or reads `pictures`, else none.
 
+    Why none: Fast DDS locks a whole process while it first opens the shared memory of a new reader, up to a third of a
+    second, and a process that is stopped or killed may leave a lock there. Nothing of that may delay safety or the arm.
     Fast DDS reads the profile under one name on Jazzy and another on Kilted; both are set.
     """
     if not 0 <= domain_id <= 101:
         raise ConfigError(f"domain_id: must be from 0 to 101, found {domain_id}")
-    profile = str((config_folder / "fastdds.xml").resolve())
+    profile = str((config_folder / ("fastdds_pictures.xml" if pictures else "fastdds.xml")).resolve())
     return {
         "ROS_DOMAIN_ID": str(domain_id),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
