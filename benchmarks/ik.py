@@ -17,7 +17,7 @@ from typing import get_args
 
 import numpy as np
 
-from policy_bringup.control.arm import ArmConfig
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.ik import residual
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.solvers import SolverName, load_solver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.progress import Progress
 
 from policy_bringup import doctor, runner, tables
 from policy_bringup.core.errors import ConfigError, PolicyBringupError
 from policy_bringup.core.startup import Options
 from policy_bringup.core.trials import load_report
+from policy_bringup.episodes_cli import Episodes
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Run:
     """How the simulated cameras draw."""
     camera_source: str = ""
     """Device number, video file or bag for the camera node."""
+    record: Path | None = None
+    """Record every episode into this dataset folder."""
+    teleop: str = ""
+    """Who may take over: keyboard, gamepad:/dev/input/js0, joy (topic), leader (topic)."""
+    operator: str = ""
+    """Name or number kept with every recording."""
     domain_id: int = 0
     """ROS domain, 0 to 101."""
     log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
@@ -58,7 +67,7 @@ class Run:
         return ending.code
 
     def _options(self, report: Path) -> Options:
-        deployment = _deployment_path(self.deployment)
+        deployment = runner.deployment_path(self.deployment)
         default_bundle = deployment.parent.parent / "models" / "policies" / deployment.stem
         return Options(
             mode=self.mode,
@@ -70,10 +79,46 @@ class Run:
             camera_backend=self.camera_backend,
             camera_source=self.camera_source,
             seed=self.seed,
+            record=self.record.absolute() if self.record else None,
+            teleop_device=_teleop_device(self.teleop),
+            operator=self.operator,
             console=not self.headless,
             domain_id=self.domain_id,
             log_level=self.log_level,
         )
+
+
+@dataclass(frozen=True)
+class Selfplay:
+    """Record episodes that the scripted expert plays in simulation: headless, faster than real time, in parallel."""
+
+    deployment: tyro.conf.Positional[str]
+    """Name of a file under config/ (e.g. grasp), or a path to one."""
+    dataset: Path
+    """Folder that takes one folder per episode; what is there already is not made again."""
+    episodes: int = 200
+    """How many."""
+    seed: int = 0
+    """Of the first episode; each next one has the next."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+    camera_backend: Literal["auto", "egl", "raycast"] = "auto"
+    """How the simulated cameras draw."""
+
+    def __call__(self) -> int:
+        """Prints how many succeeded; 1 if any did not."""
+        from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
+
+        path = runner.deployment_path(self.deployment)
+        play = SelfPlay(
+            path.parent, self.dataset, self.episodes, path.name, self.seed, self.workers, backend=self.camera_backend
+        )
+        with Progress() as progress:
+            bar = progress.add_task("episodes", total=self.episodes)
+            summary = run_selfplay(play, lambda _played: progress.advance(bar))
+            progress.advance(bar, summary.skipped)
+        print(f"{summary.successes} of {summary.episodes} succeeded in {summary.seconds:.0f} s")
+        return 0 if summary.successes == summary.episodes else 1
 
 
 @dataclass(frozen=True)
@@ -87,18 +132,71 @@ class Doctor:
         return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
 
 
+@dataclass(frozen=True)
+class Record:
+    """Record demonstrations that a person drives: no policy runs. `policy run --record` records a policy's episodes."""
+
+    deployment: tyro.conf.Positional[str]
+    """Name of a file under config/ (e.g. grasp), or a path to one."""
+    dataset: Path
+    """Folder that takes one folder per episode."""
+    mode: Literal["sim", "hardware", "gazebo"] = "sim"
+    """What is driven."""
+    teleop: str = "keyboard"
+    """How: keyboard, gamepad:/dev/input/js0, joy (topic), leader (topic); empty for hand guiding alone."""
+    operator: str = ""
+    """Name or number kept with every recording."""
+    headless: bool = False
+    """Without the operator page."""
+    camera_backend: Literal["auto", "egl", "raycast"] = "auto"
+    """How the simulated cameras draw."""
+    camera_source: str = ""
+    """Device number, video file or bag for the camera node."""
+    seed: int = 0
+    """Seed of the simulated scenes."""
+    domain_id: int = 0
+    """ROS domain, 0 to 101."""
+    log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
+    """Least severe message to show."""
+
+    def __call__(self) -> int:
+        """Runs until Ctrl+C; an episode under way is closed and kept."""
+        options = Options(
+            mode=self.mode,
+            deployment=runner.deployment_path(self.deployment),
+            source="none",
+            record=self.dataset.absolute(),
+            teleop_device=_teleop_device(self.teleop),
+            operator=self.operator,
+            console=not self.headless,
+            camera_backend=self.camera_backend,
+            camera_source=self.camera_source,
+            seed=self.seed,
+            domain_id=self.domain_id,
+            log_level=self.log_level,
+        )
+        ending = runner.run(options)
+        if ending.node is not None and ending.code != 0:
+            print(f"policy record: stopped because '{ending.node}' ended (exit code {ending.code})", file=sys.stderr)
+        return ending.code
+
+
 Command = (
-    Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Doctor, tyro.conf.subcommand("doctor")]  # one a line
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Selfplay, tyro.conf.subcommand("selfplay")]
+    | Annotated[Episodes, tyro.conf.subcommand("episodes")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
 
-def _deployment_path(name: str) -> Path:
-    path = Path(name)
-    if path.suffix != ".yaml":
-        path = runner.share_folder() / "config" / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"deployment: there is no file {path}")
-    return path.absolute()
+def _teleop_device(name: str) -> str:
+    """The keyboard is this terminal's: the node runs as another process and has to be told which."""
+    if name != "keyboard":
+        return name
+    if not sys.stdin.isatty():
+        raise ConfigError("teleop: the keyboard needs a terminal, and this command's input is none")
+    return f"keyboard:{os.ttyname(sys.stdin.fileno())}"
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import Options, Process, processes
 
 STOP_TIMEOUT_S = 5.0
@@ -124,6 +125,16 @@ def run(options: Options, log: IO[str] = sys.stderr) -> Ending:
             if ending is not None:
                 return ending
     return Ending(0, None)
+
+
+def deployment_path(name: str) -> Path:
+    """A file under config/ by its name (e.g. "grasp"), or a path to one. Raises ConfigError."""
+    path = Path(name)
+    if path.suffix != ".yaml":
+        path = share_folder() / "config" / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"deployment: there is no file {path}")
+    return path.absolute()
 
 
 def share_folder() -> Path:

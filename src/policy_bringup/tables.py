@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from policy_bringup.core.trials import STAGES, Report, wilson
 from policy_bringup.doctor import Finding
+from policy_bringup.episodes.journal import Journal
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -32,6 +33,23 @@ def print_findings(findings: Sequence[Finding], console: Console | None = None) 
         mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.needed else "[yellow]optional[/]")
         remedy = "" if finding.ok else finding.remedy
         table.add_row(mark, *(escape(words) for words in (finding.what, finding.found, remedy)))
+    (console or Console()).print(table)
+
+
+def print_episodes(rows: Mapping[str, Journal | str], console: Console | None = None) -> None:
+    """One line per episode of a dataset: its journal, or why there is none."""
+    table = Table(Column("episode", no_wrap=True), "outcome", "driver", "operator", "s", "missing", "quality", "note")
+    for name, journal in rows.items():
+        if isinstance(journal, str):
+            table.add_row(name, "", "", "", "", "", escape(journal))
+            continue
+        seconds = f"{(journal.stopped_ns - journal.started_ns) / 1e9:.1f}" if journal.stopped_ns else "-"
+        missing = sum(count.dropped + count.lost for count in journal.counts.values())
+        quality = "" if journal.quality is None else journal.quality.sentence
+        who = journal.provenance
+        note = journal.note + (" (rebuilt)" if journal.recovered else "")
+        words = (name, journal.outcome.value, who.driver, who.operator, seconds, str(missing), quality, note.strip())
+        table.add_row(*(escape(word) for word in words))
     (console or Console()).print(table)
 
 

@@ -105,7 +105,10 @@ def page(console_config: ConsoleConfig, links: tuple[Link, ...], pressed: list[s
 
         return called
 
-    commands = Commands(*(command(name) for name in ("arm", "disarm", "stop", "reset", "home")))
+    commands = Commands(
+        *(command(name) for name in ("arm", "disarm", "stop", "reset", "home")),
+        recording={"Start recording": command("start recording")},
+    )
     page = Page(console_config, "panda: grasp", links, ("front", "wrist"), commands)
     yield page
     page.close()

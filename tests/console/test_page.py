@@ -19,6 +19,7 @@ BUTTONS = {
     "Soft stop: not an emergency stop": "stop",
     "Reset": "reset",
     "Home": "home",
+    "Start recording": "start recording",
 }
 
 
@@ -143,7 +144,7 @@ def test_a_slow_answer_blocks_neither_the_page_nor_the_soft_stop(console_config,
         stopped.set()
         return "stopped"
 
-    page = Page(console_config, "test", links, (), Commands(slow, slow, stop, slow, slow))
+    page = Page(console_config, "test", links, (), Commands(slow, slow, stop, slow, slow, {}))
     try:
         with browse(page.url) as browser:
             browser.press("Arm")
@@ -165,13 +166,20 @@ def test_a_command_that_fails_says_so(console_config, links, browse):
     def broken() -> str:
         raise RuntimeError("no bus")
 
-    page = Page(console_config, "test", links, (), Commands(broken, broken, broken, broken, broken))
+    page = Page(console_config, "test", links, (), Commands(broken, broken, broken, broken, broken, {}))
     try:
         with browse(page.url) as browser:
             browser.press("Home")
             browser.wait(lambda: "failed: RuntimeError" in browser.text)
     finally:
         page.close()
+
+
+def test_the_recorder_is_shown_with_its_sentence_and_what_it_has_written(page: Page, browser):
+    page.recorder("recording episode_000003", {"state": "recording", "written_mb": "12.5"})
+    page.refresh(NOW)
+    browser.wait(lambda: "recording episode_000003" in browser.text)
+    assert "12.5" in browser.text
 
 
 def test_nobody_looks_until_a_browser_has_the_page_open(page: Page, browse):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policy_bringup.control.arm import Arm, ArmConfig, load_arm
+from policy_bringup.control.arm import Arm, load_arm
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.ik import NumericIk
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.config import load

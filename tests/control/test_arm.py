@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_bringup.control.arm import Arm, ArmConfig, load_arm
+from policy_bringup.control.arm import Arm, load_arm
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.braking import state_at
+from policy_bringup.control.ik import NumericIk
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.second_line import CommandLimits, refuse
 from policy_bringup.core.errors import ConfigError, DeviceError
-from policy_bringup.core.robot import Robot, pose_to_columns
+from policy_bringup.core.robot import Robot, columns_to_pose, pose_to_columns
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand
 
 MS = 1_000_000
@@ -187,9 +189,9 @@ def test_each_side_of_the_largest_jump(
     robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig, home: Array
 ) -> None:
     target = moved(home, 1, 0.05)
-    probe = load_arm(robot, urdf, task_space, config)
-    probe.begin(robot.home, 0.08, 0)
-    jump = float(np.abs(probe._solved(target[:6]) - robot.home).max())
+    chain = Chain.from_urdf(urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
+    solution = NumericIk(chain, robot, config.ik).solve(columns_to_pose(target[:6], robot.tool_reference), robot.home)
+    jump = float(np.abs(solution - robot.home).max())
     for limit, passes in ((jump + 1e-6, True), (jump - 1e-6, False)):
         arm = load_arm(robot, urdf, task_space, replace(config, max_joint_jump=limit))
         arm.begin(robot.home, 0.08, 0)
@@ -380,3 +382,31 @@ def test_while_the_tool_is_held_no_joint_moves(arm: Arm, chain: Chain, robot: Ro
     before = arm.joints
     sent(arm, moved(target, 0, 0.02), 100, now)
     np.testing.assert_allclose(arm.joints, before, atol=1e-9)
+
+
+def test_an_adopted_pose_is_held_with_the_gripper_as_it_was(arm: Arm, robot: Robot, home: Array) -> None:
+    gripping = home.copy()
+    gripping[-2:] = 0.02, 35.0
+    now = 0
+    for _ in range(100):
+        now += TICK
+        arm.follow(NAMES, gripping, now)
+    led = robot.home + 0.3
+    arm.adopt(led, now + TICK)
+    assert arm.holding
+    np.testing.assert_array_equal(arm.joints, led)
+    command = arm.hold(now + 2 * TICK)
+    np.testing.assert_allclose(command.positions[-1], [*led, 0.01], atol=1e-9)
+    np.testing.assert_array_equal(command.velocities, 0.0)
+    assert command.gripper_effort == 35.0
+    assert arm.counts.resyncs == 0
+
+
+def test_nothing_is_adopted_before_the_arm_has_begun_or_without_numbers(
+    arm: Arm, robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig
+) -> None:
+    with pytest.raises(DeviceError, match="has not begun"):
+        load_arm(robot, urdf, task_space, config).adopt(robot.home, 0)
+    with pytest.raises(ValueError, match="finite"):
+        arm.adopt(robot.home * np.nan, TICK)
+    np.testing.assert_array_equal(arm.joints, robot.home)

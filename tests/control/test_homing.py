@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from policy_bringup.control.arm import ArmConfig
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.robot import Robot, pose_to_columns

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policy_bringup.control.arm import ArmConfig
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.ik import NumericIk, residual
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.errors import NoSolution

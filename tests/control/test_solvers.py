@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policy_bringup.control.arm import ArmConfig
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.ik import NumericIk, residual
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.solvers import SolverName, load_solver

@@ -9,7 +9,7 @@ CAMERAS = ("front", "wrist")
 FILLED = graph.topics(CAMERAS)
 NODE_NAMES = {node.name for node in graph.NODES}
 MESSAGE_TYPES = {
-    "sensor_msgs": {"Image", "CompressedImage", "CameraInfo", "JointState"},
+    "sensor_msgs": {"Image", "CompressedImage", "CameraInfo", "JointState", "Joy"},
     "geometry_msgs": {"PoseStamped"},
     "trajectory_msgs": {"JointTrajectory"},
     "diagnostic_msgs": {"DiagnosticArray"},
@@ -166,8 +166,17 @@ def test_a_service_that_is_not_on_the_page_does_not_exist():
 
 
 def test_whatever_is_seen_moves_the_arm_stops_it_or_says_why_is_recorded():
-    told = {"Image", "CameraInfo", "JointState", "JointTrajectory", "DiagnosticArray", "Bool"}
-    assert all(topic.recorded for topic in FILLED if topic.type.rpartition("/")[2] in told)
+    told = {"Image", "CameraInfo", "JointState", "JointTrajectory", "DiagnosticArray", "Bool", "Joy"}
+    about_itself = "recorder/state"
+    assert all(
+        topic.recorded for topic in FILLED if topic.type.rpartition("/")[2] in told and topic.name != about_itself
+    )
+
+
+def test_the_recorder_may_read_what_is_recorded_and_nothing_else():
+    for topic in FILLED:
+        assert topic.read_by("recorder") == topic.recorded
+        assert not topic.read_by("stranger")
 
 
 def test_no_link_between_camera_and_arm_may_be_missing():

@@ -15,7 +15,7 @@ def test_every_arrow_joins_drawn_nodes():
 
 def test_only_safety_points_at_the_arm_with_actions():
     arrows = [line for line in mermaid("hardware").splitlines() if "safety/action" in line]
-    assert [line.strip().split(" ")[0] for line in arrows] == ["safety"]
+    assert {line.strip().split(" ")[0] for line in arrows} == {"safety"}
 
 
 def test_the_readme_shows_the_present_graph(config_folder: Path):

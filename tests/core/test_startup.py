@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def test_every_node_of_the_mode_is_started_and_the_optional_ones_only_when_asked
     names = [process.name for process in processes(options())]
     assert names == ["sim", "sim_camera", "policy", "safety", "arm", "trial"]
     assert [process.name for process in processes(options(console=True))] == [*names, "console"]
+
+
+def test_recorder_and_teleop_start_when_asked_and_nobody_runs_trials_of_a_policy_that_is_not_there(
+    options, tmp_path: Path
+):
+    names = [process.name for process in processes(options(source="none", record=tmp_path, teleop_device="joy"))]
+    assert names == ["sim", "sim_camera", "safety", "arm", "teleop", "recorder"]
+    (recorder,) = [process for process in processes(options(record=tmp_path)) if process.name == "recorder"]
+    assert recorder.parameters["record"] == str(tmp_path)
 
 
 def test_hardware_has_a_camera_node_and_no_simulator(options, tmp_path: Path):
@@ -43,9 +53,13 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
     ("choices", "sentence"),
     [
         ({"mode": "flight"}, "mode: must be one of sim, hardware, gazebo, shadow, found 'flight'"),
-        ({"source": "oracle"}, "source: must be one of bundle, expert, found 'oracle'"),
+        ({"source": "oracle"}, "source: must be one of bundle, expert, none, found 'oracle'"),
         ({"mode": "hardware"}, "source: the expert reads the simulator's object pose; mode 'hardware' has none"),
         ({"source": "bundle"}, "bundle: is missing; give the folder of a policy bundle"),
+        (
+            {"source": "none"},
+            "source: none leaves nothing to do; give a teleop device, a dataset to record to, or both",
+        ),
         ({"episodes": -1}, "episodes: must be 0 (without end) or more, found -1"),
         ({"log_level": "loud"}, "log_level: must be one of"),
         ({"deployment": Path("/nowhere.yaml")}, "deployment: there is no file /nowhere.yaml"),
@@ -64,9 +78,11 @@ def test_the_environment_stays_on_this_machine_and_sets_the_profile_for_both_dis
 ):
     variables = environment(config_folder, domain, pictures)
     assert variables["ROS_DOMAIN_ID"] == str(domain)
-    assert variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert variables["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
     for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-        assert Path(variables[name]).is_file()
+        profile = Path(variables[name]).read_text()
+        assert re.findall(r"<address>(.*)</address>", profile) == ["127.0.0.1", "127.0.0.1"]
+        assert "<useBuiltinTransports>false</useBuiltinTransports>" in profile
 
 
 @pytest.mark.parametrize("domain", [-1, 102])

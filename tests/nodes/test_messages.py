@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Duration
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from policy_bringup.core import decoding
 from policy_bringup.core.types import ActionChunk, JointCommand, Pose, StateSample
 from policy_bringup.nodes import image_messages, messages
 
@@ -21,12 +21,12 @@ def make_chunk(steps: int = 3) -> ActionChunk:
 
 
 def test_a_stamp_survives_the_round_trip_to_the_nanosecond():
-    assert messages.stamp_of(messages.time_of(STAMP)) == STAMP
+    assert decoding.stamp_of(messages.time_of(STAMP)) == STAMP
 
 
 def test_an_action_table_survives_the_round_trip():
     chunk = make_chunk()
-    back = messages.chunk_of(messages.table_message(chunk, "base"), "policy", 5)
+    back = decoding.chunk_of(messages.table_message(chunk, "base"), "policy", 5)
     assert (back.source, back.stamp_ns, back.received_ns, back.names) == ("policy", STAMP, 5, ("a", "b"))
     np.testing.assert_allclose(back.times_s, chunk.times_s, atol=1e-9)
     np.testing.assert_array_equal(back.values, chunk.values)
@@ -37,44 +37,27 @@ def test_an_action_table_names_its_uncertainty_so_that_a_trajectory_controller_r
     assert messages.table_message(make_chunk(), "base").joint_names == ["a", "b", "uncertainty"]
 
 
-def test_a_table_without_uncertainty_is_passed_on_as_not_a_number():
-    message = messages.table_message(make_chunk(), "base")
-    message.joint_names = ["a", "b", "c"]
-    back = messages.chunk_of(message, "policy", 5)
-    assert back.values.shape == (3, 3)
-    assert np.isnan(back.uncertainty).all()
-
-
 def test_a_ragged_table_becomes_an_empty_one():
     message = messages.table_message(make_chunk(), "base")
     message.points[1].positions = array.array("d", [1.0])
-    back = messages.chunk_of(message, "policy", 5)
+    back = decoding.chunk_of(message, "policy", 5)
     assert back.values.size == 0
     assert len(back.times_s) == 0
 
 
-@pytest.mark.parametrize(("columns", "kept"), [(messages.MAX_COLUMNS, True), (messages.MAX_COLUMNS + 1, False)])
-def test_a_table_with_too_many_columns_is_not_converted(columns: int, kept: bool):
-    names = [f"c{i}" for i in range(columns)]
-    point = JointTrajectoryPoint(positions=array.array("d", range(columns)), time_from_start=Duration(sec=1))
-    back = messages.chunk_of(JointTrajectory(joint_names=names, points=[point]), "policy", 5)
-    assert (back.values.size > 0) is kept
-    assert len(back.names) <= messages.MAX_COLUMNS
-
-
 def test_an_empty_message_becomes_an_empty_table():
-    assert messages.chunk_of(JointTrajectory(), "policy", 5).values.size == 0
+    assert decoding.chunk_of(JointTrajectory(), "policy", 5).values.size == 0
 
 
 def test_joint_positions_keep_their_names_in_the_message_order():
     message = JointState(name=["b", "a"], position=[2.0, 1.0])
-    sample = messages.joint_positions(message, 9)
+    sample = decoding.joint_positions(message, 9)
     assert sample.names == ("b", "a")
     np.testing.assert_array_equal(sample.values, [2.0, 1.0])
 
 
 def test_a_joint_state_with_fewer_positions_than_names_gives_no_position_at_all():
-    sample = messages.joint_positions(JointState(name=["a", "b"], position=[1.0]), 9)
+    sample = decoding.joint_positions(JointState(name=["a", "b"], position=[1.0]), 9)
     assert len(sample.values) == 2
     assert all(math.isnan(value) for value in sample.values)
 
@@ -82,14 +65,14 @@ def test_a_joint_state_with_fewer_positions_than_names_gives_no_position_at_all(
 def test_a_joint_state_message_carries_stamp_names_and_all_three_kinds_of_values():
     sample = StateSample(STAMP, 0, ("a",), np.array([1.0]))
     message = messages.joint_state(sample, np.array([2.0]), np.array([3.0]), "base")
-    assert messages.stamp_of(message.header.stamp) == STAMP
+    assert decoding.stamp_of(message.header.stamp) == STAMP
     assert (list(message.position), list(message.velocity), list(message.effort)) == ([1.0], [2.0], [3.0])
 
 
 def test_a_pose_survives_the_round_trip_as_columns():
     turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     message = messages.pose_message(Pose(np.array([1.0, 2.0, 3.0]), turn), STAMP, "base")
-    sample = messages.pose_sample(message, 9, "object")
+    sample = decoding.pose_sample(message, 9, "object")
     assert sample.names == tuple(f"object.{part}" for part in ("x", "y", "z", "qx", "qy", "qz", "qw"))
     np.testing.assert_allclose(sample.values, [1, 2, 3, 0, 0, math.sqrt(0.5), math.sqrt(0.5)], atol=1e-12)
 
@@ -118,7 +101,7 @@ def test_camera_info_carries_the_intrinsic_matrix():
 
 def test_a_command_survives_the_round_trip():
     command = JointCommand(("a", "f"), np.array([0.01, 0.1]), np.eye(2), 2 * np.eye(2), 30.0)
-    back = messages.command_of(messages.trajectory_message(command))
+    back = decoding.command_of(messages.trajectory_message(command))
     assert back.names == ("a", "f")
     np.testing.assert_allclose(back.times_s, command.times_s, atol=1e-9)
     np.testing.assert_array_equal(back.positions, command.positions)
@@ -128,16 +111,16 @@ def test_a_command_survives_the_round_trip():
 
 def test_a_command_starts_now_whatever_the_clocks_say():
     command = JointCommand(("a",), np.array([0.01]), np.ones((1, 1)), np.ones((1, 1)))
-    assert messages.stamp_of(messages.trajectory_message(command).header.stamp) == 0
+    assert decoding.stamp_of(messages.trajectory_message(command).header.stamp) == 0
 
 
 def test_a_ragged_command_is_an_error():
     message = JointTrajectory(joint_names=["a", "b"], points=[JointTrajectoryPoint(positions=[1.0])])
     with pytest.raises(ValueError, match="reshape"):
-        messages.command_of(message)
+        decoding.command_of(message)
 
 
 def test_a_status_is_readable_by_any_diagnostics_viewer():
     status = messages.status("safety", "warn", "why", {"a": True, "b": 0.12345678, "c": None, "d": 3})
     assert status.level == b"\x01"
-    assert messages.values_of(status) == {"a": "true", "b": "0.123457", "c": "", "d": "3"}
+    assert decoding.values_of(status) == {"a": "true", "b": "0.123457", "c": "", "d": "3"}

@@ -8,7 +8,7 @@ import pytest
 from policy_bringup.core.deployment import Camera
 from policy_bringup.core.errors import ConfigError, DeviceError
 from policy_bringup.sim.egl import REMEDY
-from policy_bringup.sim.views import open_view
+from policy_bringup.sim.views import open_view, pinhole
 from policy_bringup.sim.world import object_at
 
 
@@ -60,3 +60,7 @@ def test_what_a_view_shows_is_the_last_update_not_the_worlds_present(world, conf
     np.testing.assert_array_equal(view.render("front"), before)
     view.update(world.qpos)
     assert (view.render("front") != before).any()
+
+
+def test_a_pinhole_of_a_right_angle_has_half_the_height_as_focal_length():
+    assert pinhole(90.0, 128, 64) == pytest.approx([32.0, 0.0, 64.0, 0.0, 32.0, 32.0, 0.0, 0.0, 1.0])

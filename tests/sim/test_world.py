@@ -203,3 +203,69 @@ def test_what_the_messages_say_gives_a_view_the_same_world(world, robot, command
     same_turn = np.sign(qpos[-4:] @ world.qpos[-4:])
     qpos[-4:] *= same_turn
     np.testing.assert_allclose(qpos, world.qpos, atol=1e-9)
+
+
+def test_a_compliant_arm_floats_where_it_is_and_ignores_commands(world, robot, command):
+    world.comply(True)
+    world.command(command(robot.home + 0.3, 0.04, 0.2), world.time_s)
+    world.step(500)
+    np.testing.assert_allclose(world.joint_sample().positions[:7], robot.home, atol=1e-3)
+
+
+def test_a_compliant_arm_follows_a_push_and_a_stiff_one_resists(world):
+    travels = []
+    for compliant in (True, False):
+        world.reset(object_at(world.config, (0.5, 0.0), 0.0))
+        world.comply(compliant)
+        world.push(np.array([0.0, 10.0, 0.0]), np.zeros(3))
+        start = world.tool_pose().position
+        world.step(250)
+        travels.append(world.tool_pose().position - start)
+        world.push(np.zeros(3), np.zeros(3))
+    assert travels[0][1] > 0.05
+    assert np.linalg.norm(travels[1]) < 0.005
+
+
+def test_a_torque_turns_the_tool_about_its_own_origin(world):
+    world.comply(True)
+    world.push(np.zeros(3), np.array([0.0, 0.0, 0.3]))
+    world.step(50)
+    twist = world.tool_twist()
+    assert twist[5] > 0.1
+    assert np.linalg.norm(twist[:3]) < 0.05
+
+
+def test_the_twist_is_the_motion_of_the_tool(world, robot, command):
+    world.command(command(robot.home + 0.3, 0.04, 0.5), world.time_s)
+    world.step(100)
+    before = world.tool_pose()
+    world.step(1)
+    twist, after = world.tool_twist(), world.tool_pose()
+    dt = 1.0 / world.config.physics_hz
+    np.testing.assert_allclose(twist[:3], (after.position - before.position) / dt, atol=0.01)
+    turn = (after.rotation @ before.rotation.T - np.eye(3)) / dt
+    np.testing.assert_allclose(twist[3:], [turn[2, 1], turn[0, 2], turn[1, 0]], atol=0.02)
+
+
+def test_the_gripper_of_a_compliant_arm_still_obeys(world, robot, command):
+    world.comply(True)
+    world.command(command(robot.home, 0.01, 0.5), world.time_s)
+    world.step(500)
+    np.testing.assert_allclose(world.joint_sample().positions[7:], 0.01, atol=1e-4)
+
+
+def test_an_arm_that_stiffens_again_holds_where_it_was_left(world, robot, command):
+    world.command(command(robot.home, 0.02, 0.2), world.time_s)
+    world.step(200)
+    world.comply(True)
+    world.push(np.array([0.0, 15.0, 0.0]), np.zeros(3))
+    world.step(250)
+    world.push(np.zeros(3), np.zeros(3))
+    left = world.joint_sample().positions[:7]
+    assert np.abs(left - robot.home).max() > 0.1
+    world.comply(False)
+    world.step(500)
+    sample = world.joint_sample()
+    np.testing.assert_allclose(sample.positions[:7], left, atol=0.05)
+    np.testing.assert_allclose(sample.velocities[:7], 0.0, atol=1e-3)
+    np.testing.assert_allclose(sample.positions[7:], 0.02, atol=1e-3)

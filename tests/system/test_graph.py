@@ -1,6 +1,7 @@
 """A running deployment, seen by a plain rclpy node: is it what core/graph.py says?"""
 
 import time
+from pathlib import Path
 
 import pytest
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
@@ -9,6 +10,7 @@ from policy_bringup.core import graph
 from policy_bringup.nodes.endpoints import interface
 
 WATCH_S = 3.0
+ON_DEMAND = ("home/action", "teleop/action")
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +18,9 @@ def module_domain(domain_id: int) -> int:
     return domain_id
 
 
-def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, listener):
-    """Homing and the e-stop box are silent unless used; everything else must be heard."""
-    with deploy(episodes=0):
+def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, listener, tmp_path: Path):
+    """Homing, teleop and what an operator publishes are silent unless used; everything else must be heard."""
+    with deploy(episodes=0, record=tmp_path / "demos", teleop_device="joy"):
         seen: dict[str, list[int]] = {}
         entries = [entry for entry in graph.topics(("front", "wrist")) if "operator" not in entry.publishers]
         for entry in entries:
@@ -30,7 +32,7 @@ def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, 
             seen[entry.name] = []
             callback = lambda message, info, name=entry.name: seen[name].append(info["source_timestamp"])  # noqa: E731
             listener.node.create_subscription(interface(entry.type), entry.name, callback, qos)
-        busy = [entry for entry in entries if entry.name != "home/action"]
+        busy = [entry for entry in entries if entry.name not in ON_DEMAND]
         listener.wait(lambda: all(seen[entry.name] for entry in busy), 30.0, "a message on every topic")
         for times in seen.values():
             times.clear()
@@ -50,7 +52,7 @@ def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, 
 def assert_rates(entries, seen) -> None:
     """Periodic topics keep their rate; these machines are shared, so a fifth may be missing, but nothing may rush."""
     for entry in entries:
-        periodic = entry.name not in ("home/action", "safety/verdict", "/diagnostics")
+        periodic = entry.name not in (*ON_DEMAND, "safety/verdict", "recorder/state", "/diagnostics")
         if periodic:
             times = sorted(seen[entry.name])
             rate = (len(times) - 1) / ((times[-1] - times[0]) / 1e9)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 
+from policy_bringup.core.decoding import values_of
 from policy_bringup.core.startup import Options, environment, processes
-from policy_bringup.nodes.messages import values_of
 from policy_bringup.runner import command_line
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
-from policy_bringup.nodes.messages import values_of
+from policy_bringup.core.decoding import values_of
 from policy_bringup.runner import Runner
 
 MOVING = 0.15  # rad/s

@@ -32,13 +32,17 @@ VIEW_FROM, VIEW_AT = (1.7, -1.1, 1.0), (0.3, 0.0, 0.3)
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What the buttons do. Each runs in a thread of its own, may take seconds, and returns the sentence to show."""
+    """What the buttons do. Each runs in a thread of its own, may take seconds, and returns the sentence to show.
+
+    recording: label -> button of the recorder.
+    """
 
     on_arm: Callable[[], str]
     on_disarm: Callable[[], str]
     on_stop: Callable[[], str]
     on_reset: Callable[[], str]
     on_home: Callable[[], str]
+    recording: Mapping[str, Callable[[], str]]
 
 
 class Page:
@@ -66,6 +70,7 @@ class Page:
         self._last_stop: Transition | None = None
         self._health: dict[str, Health] = {}
         self._trial: Mapping[str, str] = {}
+        self._recorder: tuple[str, Mapping[str, str]] = "no recorder has been heard", {}
         self._watched_ns: int | None = None
         self._build()
 
@@ -103,6 +108,10 @@ class Page:
         """What the simulator says about the trial under way."""
         self._trial = values
 
+    def recorder(self, sentence: str, values: Mapping[str, str]) -> None:
+        """What the recorder says: its sentence, and the values of recorder/state."""
+        self._recorder = sentence, values
+
     def joints(self, positions: Mapping[str, float], received_ns: int) -> None:
         """Joint name -> position, rad or m."""
         self._joints, self._joints_ns = positions, received_ns
@@ -134,6 +143,8 @@ class Page:
         self._verdict_table.content = words.verdicts(self._verdicts, self._uncertainty)
         self._node_table.content = words.nodes(self._health.values(), now_ns, graph.topic("/diagnostics").stale_s)
         self._trial_table.content = words.facts(self._trial)
+        sentence, values = self._recorder
+        self._recorder_table.content = words.facts({"recorder": sentence, **values})
         if watched:
             self._draw(now_ns)
 
@@ -181,6 +192,10 @@ class Page:
             self._verdict_table = gui.add_html("")
         with tabs.add_tab("Nodes"):
             self._node_table = gui.add_html("")
+        with tabs.add_tab("Record"):
+            for label, command in self._commands.recording.items():
+                self._add_button(label, command, "gray")
+            self._recorder_table = gui.add_html("")
         gui.main_panel.dock_right()
         gui.main_panel.set_width(420)
 

@@ -11,41 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.braking import braking_path, state_at
-from policy_bringup.control.homing import HomingConfig, plan_home
-from policy_bringup.control.ik import IkConfig
+from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.limiter import Limiter
 from policy_bringup.control.second_line import CommandLimits, refuse
-from policy_bringup.control.solvers import SolverName, load_solver
-from policy_bringup.core.config import bounded, required
-from policy_bringup.core.errors import ConfigError, DeviceError, NoSolution
+from policy_bringup.control.solvers import load_solver
+from policy_bringup.control.targets import Targets
+from policy_bringup.core.errors import ConfigError, ContractError, DeviceError, NoSolution
 from policy_bringup.core.interfaces import IkSolver
-from policy_bringup.core.robot import Robot, columns_to_pose
+from policy_bringup.core.robot import Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand, Space
-
-
-@dataclass(frozen=True, slots=True)
-class ArmConfig:
-    """config/arm.yaml.
-
-    horizon_s: how far ahead a command's next point lies; a little more than the period of safe actions, else every
-    late one makes the robot begin to brake. min_step_s: an action that follows faster than this changes nothing.
-    watchdog_s: the arm holds when the last safe action is older. resync_tolerance: while holding at rest, a measured
-    joint further from its command than this (after hand guiding) becomes the new command. max_joint_jump: largest
-    distance of a solution from where the arm is: further is another branch, or faster than the arm can follow.
-    acceleration_margin: see second_line.
-    """
-
-    solver: SolverName = required()
-    horizon_s: float = bounded(0.005, 0.1, "s")
-    min_step_s: float = bounded(0.0001, 0.005, "s")
-    watchdog_s: float = bounded(0.02, 0.5, "s")
-    resync_tolerance: float = bounded(0.001, 0.5, "rad")
-    max_joint_jump: float = bounded(0.01, 1.0, "rad")
-    acceleration_margin: float = bounded(1.0, 1.5)
-    ik: IkConfig = required()
-    homing: HomingConfig = required()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +60,9 @@ class Arm:
                 f"an arm in {action_spec.space.value} space needs the action columns "
                 f"{', '.join((*arm_columns, *GRIPPER_COLUMNS))}, found {', '.join(action_spec.names)}"
             )
-        self._robot, self._chain, self._solver = robot, chain, solver
+        self._robot, self._chain = robot, chain
         self._spec, self._config = action_spec, config
+        self._targets = Targets(robot, solver, action_spec, config.max_joint_jump)
         # Both fingers move: each goes half as far and half as fast as the width between them.
         gripper = robot.gripper
         self._names = (*robot.joint_names, gripper.joint)
@@ -95,8 +73,6 @@ class Arm:
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._accepted: _Accepted | None = None
         self._last_action_ns = 0
-        self._asked = np.full(len(TOOL_COLUMNS), np.nan)
-        self._answer: Array | None = None
         self._force = robot.gripper.force
         self._holding = True
         self._refusal: str | None = None
@@ -195,9 +171,19 @@ class Arm:
         if not at_rest or not bool(np.isfinite(joints).all() and np.isfinite(width)):
             return
         if float(np.abs(joints - self.joints).max()) > self._config.resync_tolerance:
-            self._limiter.begin(np.append(joints, self._limiter.position[-1]))
-            self._accepted = _Accepted(self._command(), now_ns)
+            self.adopt(joints, now_ns)
             self._counts = replace(self._counts, resyncs=self._counts.resyncs + 1)
+
+    def adopt(self, joints: Array, now_ns: int) -> None:
+        """The measured joints `(n,)` rad become the command, at rest: somebody else has moved the arm.
+
+        Nothing is to be sent for it; the gripper's command stays. Raises DeviceError before `begin`, ValueError for a
+        number that is not finite.
+        """
+        self._begun()
+        self._limiter.begin(np.append(joints, self._limiter.position[-1]))
+        self._accepted = _Accepted(self._command(), now_ns)
+        self._rest()
 
     def plan_home(self, dt_s: float) -> tuple[Array, Array]:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
@@ -210,43 +196,20 @@ class Arm:
         return self._accepted
 
     def _rest(self) -> None:
-        self._holding, self._answer = True, None
+        self._holding = True
+        self._targets.forget()
 
     def _target(self, names: tuple[str, ...], values: Array) -> Array | None:
         """Where the action wants the joints, `(n + 1,)`; None, with the refusal kept, if it says nothing usable."""
-        if names != self._spec.names or values.shape != (len(names),) or not bool(np.isfinite(values).all()):
-            self._refusal = f"the action is not a row of finite {', '.join(self._spec.names)}"
-            self._counts = replace(self._counts, malformed=self._counts.malformed + 1)
-            return None
-        finger = 0.5 * float(values[-2])
-        if self._spec.space is Space.JOINT:
-            return np.append(values[:-2], finger)
         try:
-            joints = self._solved(values[:6])
+            return self._targets.of(names, values, self.joints)
+        except ContractError as error:
+            self._refusal = str(error)
+            self._counts = replace(self._counts, malformed=self._counts.malformed + 1)
         except NoSolution as error:
             self._refusal = str(error)
             self._counts = replace(self._counts, unsolved=self._counts.unsolved + 1)
-            return None
-        return np.append(joints, finger)
-
-    def _solved(self, columns: Array) -> Array:
-        """Inverse kinematics from the answer before, so that a path stays on its branch. Raises NoSolution.
-
-        The same pose again keeps its answer: while the tool is held, the elbow is not pulled home either.
-        """
-        if self._answer is not None and np.array_equal(columns, self._asked):
-            return self._answer
-        start = self.joints if self._answer is None else self._answer
-        answer = self._solver.solve(columns_to_pose(columns, self._robot.tool_reference), start)
-        jump = np.abs(answer - self.joints)
-        if not bool((jump <= self._config.max_joint_jump).all()):
-            joint = int(np.argmax(jump))
-            raise NoSolution(
-                f"{self._robot.joint_names[joint]} would have to move by {jump[joint]:.3f} rad at once; "
-                f"allowed is {self._config.max_joint_jump:.3f}"
-            )
-        self._asked, self._answer = columns.copy(), answer
-        return answer
+        return None
 
     def _move(self, target: Array | None, accepted: _Accepted, now_ns: int) -> JointCommand | None:
         """The next command, towards `target` or braking; None if the second line refuses it, and nothing changes then.

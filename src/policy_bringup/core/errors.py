@@ -27,3 +27,7 @@ class DeviceError(PolicyBringupError):
 
 class ChunkRefused(PolicyBringupError):
     """A policy's chunk came too late or would make the robot jump."""
+
+
+class EpisodeError(PolicyBringupError):
+    """A recording is damaged, foreign, or lacks what was asked for."""

@@ -63,6 +63,7 @@ class Topic:
 
     rate_hz: nominal, 0 for "when something changes". stale_s: age at which a reader must stop relying on it.
     publishers other than the nodes below: "robot" is a driver outside this package, "operator" a console or a box.
+    recorded: the recorder reads it too.
     """
 
     name: str
@@ -73,6 +74,10 @@ class Topic:
     qos: Qos
     recorded: bool
     stale_s: float
+
+    def read_by(self, node: str) -> bool:
+        """Whether a node may subscribe to it."""
+        return node in self.readers or (self.recorded and node == "recorder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,16 @@ NODES = (
     Node("policy", "policy.yaml", ALL, ("source", "bundle"), pictures=True),
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN),
-    Node("trial", "trial.yaml", ("sim",), ("episodes", "report")),
+    Node("trial", "trial.yaml", ("sim",), ("episodes", "report", "record")),
+    Node("teleop", "teleop.yaml", ALL, ("teleop_device",), optional=True),
+    Node(
+        "recorder",
+        "recorder.yaml",
+        ALL,
+        ("record", "mode", "source", "teleop_device", "operator"),
+        optional=True,
+        pictures=True,
+    ),
     Node("console", "console.yaml", ALL, optional=True, pictures=True),
 )
 
@@ -106,27 +120,37 @@ TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
     Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim_camera", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
     Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim_camera", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
-    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "trial", "console"), STATE, True, 0.1),
+    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "teleop", "trial", "console"), STATE, True, 0.1),
     Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("sim_camera", "policy", "console"), STATE,   True,  0.1),
     Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),
     Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
+    Topic("teleop/action",                  TABLE,                          20,  ("teleop",),       ("safety",),                 COMMAND, True,  0.25),
+    Topic("joy",                            "sensor_msgs/msg/Joy",           0,  ("operator",),     ("teleop",),                 EVENT,   True, 0.5),
+    Topic("leader/joint_states",            "sensor_msgs/msg/JointState",  100,  ("operator",),     ("teleop",),                 STATE,   True, 0.1),
     Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),
-    Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "trial"),            COMMAND, True,  0.1),
+    Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "teleop", "trial"),           COMMAND, True,  0.1),
     Topic("safety/verdict",                 STATUS,                         20,  ("safety",),       ("trial", "console"),       EVENT,   True,  0.25),
-    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "trial", "console"), LATCHED, True,  0.5),
+    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "teleop", "trial", "console"), LATCHED, True,  0.5),
     Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
     Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),
+    Topic("recorder/state",                 STATUS,                          2,  ("recorder",),     ("trial", "teleop", "console"), LATCHED, False, 1.5),
     Topic("/diagnostics",                   STATUS,                          1,  tuple(node.name for node in NODES), ("trial", "console"), EVENT,   True,  3.0),
 )  # fmt: skip
 
 TRIGGER, SET_BOOL = "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 
 SERVICES = (
-    Service("safety/arm", SET_BOOL, "safety", ("trial", "console", "operator")),
-    Service("safety/stop", SET_BOOL, "safety", ("console", "operator")),
+    Service("safety/arm", SET_BOOL, "safety", ("trial", "teleop", "console", "operator")),
+    Service("safety/stop", SET_BOOL, "safety", ("teleop", "console", "operator")),
     Service("safety/reset", TRIGGER, "safety", ("console", "operator")),
     Service("arm/home", TRIGGER, "arm", ("trial", "console", "operator")),
+    Service("arm/hand_guide", SET_BOOL, "arm", ("teleop", "console", "operator")),
+    Service("robot/compliant", SET_BOOL, "sim", ("arm",)),
     Service("sim/reset", TRIGGER, "sim", ("trial",)),
+    Service("recorder/start", TRIGGER, "recorder", ("trial", "teleop", "console", "operator")),
+    Service("recorder/stop", TRIGGER, "recorder", ("trial", "teleop", "console", "operator")),
+    Service("recorder/discard", TRIGGER, "recorder", ("teleop", "console", "operator")),
+    Service("recorder/success", SET_BOOL, "recorder", ("trial", "teleop", "console", "operator")),
 )
 
 

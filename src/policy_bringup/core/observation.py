@@ -41,14 +41,18 @@ class ObservationBuilder:
         arrive in order, so nothing that belongs to that moment is still on its way: an observation built there is the
         same as one built from the recording.
         """
-        timelines: list[Timeline[ImageSample] | Timeline[StateSample]] = [
-            *self._images.values(),
-            *self._states.values(),
-        ]
-        reached = [timeline.newest.stamp_ns for timeline in timelines if timeline.newest is not None]
-        if not reached or len(reached) < len(timelines) or not self._has_all_columns():
-            return None
-        return max((sample.stamp_ns for sample in timelines[0] if sample.stamp_ns <= min(reached)), default=None)
+        return max(self._complete(), default=None)
+
+    def complete_after(self, stamp_ns: int) -> tuple[int, ...]:
+        """All moments later than `stamp_ns` up to `complete_until`, oldest first.
+
+        None lies before the first sample of any stream, so that which moments there are does not depend on how many
+        samples came in between two questions.
+        """
+        first = max(
+            (timeline.oldest.stamp_ns for timeline in self._timelines() if timeline.oldest is not None), default=0
+        )
+        return tuple(moment for moment in self._complete() if moment >= first and moment > stamp_ns)
 
     def reset(self) -> None:
         """Forgets every sample."""
@@ -84,6 +88,16 @@ class ObservationBuilder:
         images = {image.camera: np.stack([self._picture(image, t) for t in moments]) for image in self.spec.images}
         state = np.stack([self._state_at(t) for t in moments])
         return Observation(stamp_ns, images, state)
+
+    def _timelines(self) -> list[Timeline[ImageSample] | Timeline[StateSample]]:
+        return [*self._images.values(), *self._states.values()]
+
+    def _complete(self) -> list[int]:
+        timelines = self._timelines()
+        reached = [timeline.newest.stamp_ns for timeline in timelines if timeline.newest is not None]
+        if not reached or len(reached) < len(timelines) or not self._has_all_columns():
+            return []
+        return [sample.stamp_ns for sample in timelines[0] if sample.stamp_ns <= min(reached)]
 
     def _has_all_columns(self) -> bool:
         return all(any(name in heard for heard in self._heard.values()) for name in self.spec.names)

@@ -9,7 +9,7 @@ from pathlib import Path
 from policy_bringup.core import graph
 from policy_bringup.core.errors import ConfigError
 
-SOURCES = ("bundle", "expert")
+SOURCES = ("bundle", "expert", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -18,7 +18,9 @@ class Options:
     """What a person chooses when starting.
 
     source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
-    can serve. episodes: 0 goes on until stopped. camera_source: a device, a video or a bag for the camera node.
+    can serve; "none": no policy, a person drives. episodes: 0 goes on until stopped. camera_source: a device, a video
+    or a bag for the camera node. record: dataset folder for the recorder. teleop_device: see nodes/teleop_node.py.
+    operator: name or number kept with every recording.
     """
 
     mode: str
@@ -30,6 +32,9 @@ class Options:
     camera_backend: str = "auto"
     camera_source: str = ""
     seed: int = 0
+    record: Path | None = None
+    teleop_device: str = ""
+    operator: str = ""
     console: bool = False
     domain_id: int = 0
     log_level: str = "info"
@@ -59,7 +64,12 @@ def processes(options: Options) -> tuple[Process, ...]:
         "camera_backend": options.camera_backend,
         "camera_source": options.camera_source,
         "seed": options.seed,
+        "record": str(options.record or ""),
+        "teleop_device": options.teleop_device,
+        "operator": options.operator,
     }
+    asked = {"console": options.console, "recorder": options.record is not None, "teleop": options.teleop_device != ""}
+    alone = ("policy", "trial") if options.source == "none" else ()
     return tuple(
         Process(
             node.name,
@@ -70,23 +80,28 @@ def processes(options: Options) -> tuple[Process, ...]:
             options.log_level,
         )
         for node in graph.nodes(options.mode)
-        if not node.optional or options.console
+        if asked.get(node.name, True) and node.name not in alone
     )
 
 
 def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str, str]:
-    """Variables of a process: this machine only, and shared memory if it sends or reads `pictures`, else none.
+    """Variables of a process: loopback only, and shared memory if it sends or reads `pictures`, else none.
 
     Why none: Fast DDS locks a whole process while it first opens the shared memory of a new reader, up to a third of a
     second, and a process that is stopped or killed may leave a lock there. Nothing of that may delay safety or the arm.
-    Fast DDS reads the profile under one name on Jazzy and another on Kilted; both are set.
+    Why not the discovery range LOCALHOST: rmw_fastrtps then adds shared memory of its own to every process; the
+    profiles restrict discovery instead, to the loopback interface. They are for Fast DDS, which is therefore named, and
+    read under one name on Jazzy and another on Kilted. One thread for linear algebra: matrices are small here, and more
+    threads only wait for each other on a busy machine.
     """
     if not 0 <= domain_id <= 101:
         raise ConfigError(f"domain_id: must be from 0 to 101, found {domain_id}")
     profile = str((config_folder / ("fastdds_pictures.xml" if pictures else "fastdds.xml")).resolve())
     return {
         "ROS_DOMAIN_ID": str(domain_id),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+        "OPENBLAS_NUM_THREADS": "1",
         "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
     }
@@ -102,6 +117,8 @@ def _check(options: Options) -> None:
         raise ConfigError(f"source: the expert reads the simulator's object pose; mode '{options.mode}' has none")
     if options.source == "bundle" and options.bundle is None:
         raise ConfigError("bundle: is missing; give the folder of a policy bundle, or --source expert in simulation")
+    if options.source == "none" and not options.teleop_device and options.record is None:
+        raise ConfigError("source: none leaves nothing to do; give a teleop device, a dataset to record to, or both")
     if options.episodes < 0:
         raise ConfigError(f"episodes: must be 0 (without end) or more, found {options.episodes}")
     if not options.deployment.is_file():

@@ -52,6 +52,11 @@ class Timeline(Generic[S]):
         """The sample with the latest stamp, or None."""
         return self._samples[-1] if self._samples else None
 
+    @property
+    def oldest(self) -> S | None:
+        """The sample with the earliest stamp that is still kept, or None."""
+        return self._samples[0] if self._samples else None
+
     def add(self, sample: S) -> bool:
         """Takes a sample in; False if it came out of order and was left out (counted in `out_of_order`).
 

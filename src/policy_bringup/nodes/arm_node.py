@@ -1,6 +1,7 @@
 """The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
 
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
+While a person leads the arm by hand it commands nothing, and holds where the arm is left.
 """
 
 from __future__ import annotations
@@ -8,24 +9,27 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from policy_bringup.control.arm import Arm, ArmConfig, load_arm
+from policy_bringup.control.arm import Arm, load_arm
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.control.way import Way
-from policy_bringup.core import graph
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.errors import DeviceError, ObservationError
+from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.beat import Beat
+from policy_bringup.nodes.hand_guide import HandGuide
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
-from policy_bringup.nodes.throttle import Throttle
 
 LOOK_S = 0.001
 """How often new safe actions are looked for: on average half of it is added to the latency."""
@@ -59,6 +63,7 @@ class ArmNode(BringupNode):
         self._inbox.hear("safety/state", self._take_safety_state)
         self._inbox.hear("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
+        self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)
         self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
         self._home_throttle = Throttle(graph.topic("home/action").rate_hz)
         self._sent_ns = 0
@@ -70,6 +75,7 @@ class ArmNode(BringupNode):
     def stop(self) -> None:
         """Ends after the present look; the last command ends at rest by itself."""
         self._beat.stop()
+        self._guide.end()
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
@@ -77,10 +83,10 @@ class ArmNode(BringupNode):
         trouble = self._trouble or self._arm.last_refusal
         if trouble:
             return "warn", trouble, values
-        return "ok", "holding" if self._arm.holding else "following", values
+        return "ok", self._guide.sentence() or ("holding" if self._arm.holding else "following"), values
 
     def _take_joints(self, message: JointState) -> None:
-        sample = messages.joint_positions(message, received_now())
+        sample = decoding.joint_positions(message, received_now())
         try:
             joints, width = self._proprioception.joints(sample)
             if not self._began:
@@ -89,21 +95,24 @@ class ArmNode(BringupNode):
         except (ObservationError, DeviceError) as error:
             self._trouble = str(error)
             return
-        self._arm.measured(joints, width, sample.received_ns)
+        if self._guide.guided and bool(np.isfinite(joints).all()):
+            self._arm.adopt(joints, sample.received_ns)
+        else:
+            self._arm.measured(joints, width, sample.received_ns)
         self._sample = sample
 
     def _take_action(self, message: JointTrajectory) -> None:
-        if not self._began:
+        if not self._began or not self._guide.follows:
             return
         now_ns = received_now()
-        chunk = messages.chunk_of(message, "safety", now_ns)
+        chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:
             self._send(self._arm.follow(chunk.names, chunk.values[0], now_ns))
 
     def _look(self) -> None:
         self._inbox.take()
         now_ns = received_now()
-        if self._began and now_ns - self._sent_ns >= self._period_ns:
+        if self._began and not self._guide.guided and now_ns - self._sent_ns >= self._period_ns:
             command = self._arm.tick(now_ns)
             if command is not None:
                 self._send(command)
@@ -124,7 +133,8 @@ class ArmNode(BringupNode):
         return response
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        values = messages.values_of(message.status[0])
+        values = decoding.values_of(message.status[0])
+        self._guide.hear(values["state"])
         engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
         if self._home_engaged and not engaged:
             self._home_wanted = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from policy_bringup.console.drawing import load_drawing
 from policy_bringup.console.page import Commands, Page
 from policy_bringup.console.server import is_loopback
 from policy_bringup.console.words import Health, Transition
+from policy_bringup.core import decoding
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Pose
 from policy_bringup.nodes import endpoints, image_messages, messages
@@ -27,7 +29,11 @@ from policy_bringup.nodes.runtime import BringupNode, received_now, run
 REFRESH_HZ = 10.0
 QUEUE = 50
 """Messages kept between two refreshes: no verdict goes uncounted if one of them is late."""
-SERVICES = ("safety/arm", "safety/stop", "safety/reset", "arm/home")
+RECORDER = ("start", "stop", "discard")
+SERVICES = (
+    "safety/arm", "safety/stop", "safety/reset", "arm/home", "recorder/success",
+    *(f"recorder/{name}" for name in RECORDER),
+)  # fmt: skip
 
 
 class ConsoleNode(BringupNode):
@@ -54,6 +60,7 @@ class ConsoleNode(BringupNode):
         self._views, self._heard = Inbox(self), Inbox(self)
         self._heard.hear("sim/state", self._take_sim)
         self._heard.hear("safety/state", self._take_state)
+        self._heard.hear("recorder/state", self._take_recorder)
         self._heard.hear("safety/verdict", self._take_verdict, QUEUE)
         self._heard.hear("/diagnostics", self._take_diagnostics, QUEUE)
         self.create_timer(1.0 / REFRESH_HZ, self._refresh)
@@ -93,22 +100,25 @@ class ConsoleNode(BringupNode):
         self._page.joints(dict(zip(message.name, message.position, strict=False)), received_now())
 
     def _take_object(self, message: PoseStamped) -> None:
-        sample = messages.pose_sample(message, received_now(), "object")
+        sample = decoding.pose_sample(message, received_now(), "object")
         with contextlib.suppress(ValueError):  # without an orientation it cannot be drawn, and fades
             self._page.object_pose(Pose(sample.values[:3], from_quaternion(*sample.values[3:])), sample.received_ns)
 
     def _take_sim(self, message: DiagnosticArray) -> None:
-        self._page.trial(messages.values_of(message.status[0]))
+        self._page.trial(decoding.values_of(message.status[0]))
+
+    def _take_recorder(self, message: DiagnosticArray) -> None:
+        self._page.recorder(message.status[0].message, decoding.values_of(message.status[0]))
 
     def _take_state(self, message: DiagnosticArray) -> None:
         status = message.status[0]
-        self._page.state(status.message, messages.values_of(status), received_now())
+        self._page.state(status.message, decoding.values_of(status), received_now())
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
         verdict, *transitions = message.status
-        self._page.verdict(messages.values_of(verdict))
+        self._page.verdict(decoding.values_of(verdict))
         for status in transitions:
-            values = messages.values_of(status)
+            values = decoding.values_of(status)
             who, before, after, rule = (values[key] for key in ("who", "from", "to", "rule"))
             self._page.transition(Transition(self.stamp_now(), status.message, who, before, after, rule))
 
@@ -116,7 +126,7 @@ class ConsoleNode(BringupNode):
         words = {level: word for word, level in messages.LEVELS.items()}
         for status in message.status:
             level = words.get(status.level, "error")
-            values = messages.values_of(status)
+            values = decoding.values_of(status)
             self._page.health(Health(status.name, level, status.message, received_now(), values))
 
     def _commands(self) -> Commands:
@@ -131,7 +141,17 @@ class ConsoleNode(BringupNode):
             on_stop=lambda: self._ask("safety/stop", SetBool.Request(data=True)),
             on_reset=reset,
             on_home=lambda: self._ask("arm/home", Trigger.Request()),
+            recording=self._recording(),
         )
+
+    def _recording(self) -> dict[str, Callable[[], str]]:
+        buttons: dict[str, Callable[[], str]] = {
+            f"{name.capitalize()} recording": partial(self._ask, f"recorder/{name}", Trigger.Request())
+            for name in RECORDER
+        }
+        for label, success in (("Success", True), ("Failure", False)):
+            buttons[label] = partial(self._ask, "recorder/success", SetBool.Request(data=success))
+        return buttons
 
     def _ask(self, name: str, request: Any) -> str:
         """Calls a service from a button's thread; the executor's thread delivers the answer."""

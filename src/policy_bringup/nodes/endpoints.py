@@ -42,23 +42,32 @@ def publisher(node: Node, name: str) -> Publisher:
 
 
 def subscribe(
-    node: Node, name: str, callback: Callable[..., None], group: CallbackGroup | None = None, depth: int | None = None
+    node: Node,
+    name: str,
+    callback: Callable[..., None],
+    group: CallbackGroup | None = None,
+    depth: int | None = None,
+    raw: bool = False,
 ) -> Subscription:
-    """A subscription to a topic of the graph; `depth` replaces the graph's, which is the publisher's.
+    """A subscription to a topic of the graph; `depth` replaces the graph's, which is the publisher's; `raw`: as bytes.
 
     Raises ConfigError when this node is not among its readers.
     """
     topic = graph.topic(name)
-    _require(node, topic.readers, f"read '{name}'")
+    if not topic.read_by(node.get_name()):
+        _require(node, topic.readers, f"read '{name}'")
     qos = profile(topic.qos if depth is None else replace(topic.qos, depth=depth))
-    return node.create_subscription(interface(topic.type), topic.name, callback, qos, callback_group=group)
+    return node.create_subscription(interface(topic.type), topic.name, callback, qos, callback_group=group, raw=raw)
 
 
-def serve(node: Node, name: str, callback: Callable[[Any, Any], Any]) -> Service:
-    """A service of the graph. Raises ConfigError when this node is not its server."""
+def serve(node: Node, name: str, callback: Callable[[Any, Any], Any], group: CallbackGroup | None = None) -> Service:
+    """A service of the graph; one that waits for others needs a callback group of its own, or it shuts them out.
+
+    Raises ConfigError when this node is not its server.
+    """
     service = graph.service(name)
     _require(node, (service.server,), f"serve '{name}'")
-    return node.create_service(interface(service.type), service.name, callback)
+    return node.create_service(interface(service.type), service.name, callback, callback_group=group)
 
 
 def client(node: Node, name: str) -> Client:

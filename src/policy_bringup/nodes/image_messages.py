@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import array
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
+from policy_bringup.core.decoding import stamp_of
 from policy_bringup.core.types import ImageSample, Pixels
-from policy_bringup.nodes.messages import stamp_of, time_of
+from policy_bringup.nodes.messages import time_of
 
 try:
     from cv_bridge import CvBridge
@@ -49,9 +49,3 @@ def camera_info(camera: str, width: int, height: int, stamp_ns: int, matrix: Seq
     message.r = np.eye(3).ravel()
     message.p = np.hstack([np.array(matrix).reshape(3, 3), np.zeros((3, 1))]).ravel()
     return message
-
-
-def pinhole(fovy_deg: float, width: int, height: int) -> list[float]:
-    """K of an ideal camera with square pixels and the given vertical field of view, row by row."""
-    focal = height / 2.0 / math.tan(math.radians(fovy_deg) / 2.0)
-    return [focal, 0.0, width / 2.0, 0.0, focal, height / 2.0, 0.0, 0.0, 1.0]

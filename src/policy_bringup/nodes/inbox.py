@@ -47,6 +47,11 @@ class Inbox:
         """`take` will call `callback(message, ns)`, with the ROS time at which the message was published."""
         self._add(name, callback, depth, True)
 
+    def hear_serialised(self, name: str, callback: Callable[[bytes, Any], None], depth: int | None = None) -> None:
+        """`take` will call `callback(data, info)`: the message as it came, and rclpy's source_timestamp and
+        received_timestamp (ROS time, ns) and publication_sequence_number."""
+        self._add(name, callback, depth, False, raw=True)
+
     def take(self) -> int:
         """Hands every waiting message to its callback, topic by topic, oldest first; returns how many there were."""
         count = 0
@@ -54,7 +59,9 @@ class Inbox:
             while (taken := subscription.handle.take_message(subscription.msg_type, subscription.raw)) is not None:
                 message, info = taken
                 count += 1
-                if timed:
+                if subscription.raw:
+                    callback(message, info)
+                elif timed:
                     callback(message, info["source_timestamp"])
                 else:
                     callback(message)
@@ -66,6 +73,6 @@ class Inbox:
             self._node.destroy_subscription(subscription)
         self._entries.clear()
 
-    def _add(self, name: str, callback: Callable[..., None], depth: int | None, timed: bool) -> None:
-        subscription = endpoints.subscribe(self._node, name, callback, self._group, depth)
+    def _add(self, name: str, callback: Callable[..., None], depth: int | None, timed: bool, raw: bool = False) -> None:
+        subscription = endpoints.subscribe(self._node, name, callback, self._group, depth, raw)
         self._entries.append((subscription, callback, timed))

@@ -1,9 +1,11 @@
-"""ROS messages <-> the stack's own types; pictures, which safety and arm never load, are in image_messages.py."""
+"""The stack's own types -> ROS messages; core/decoding.py is the way back.
+
+Pictures, which safety and arm never load, are in image_messages.py.
+"""
 
 from __future__ import annotations
 
 import array
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from policy_bringup.core.decoding import text_of
 from policy_bringup.core.rotations import to_quaternion
 from policy_bringup.core.types import (
     UNCERTAINTY_COLUMN,
@@ -24,14 +27,7 @@ from policy_bringup.core.types import (
     StateSample,
 )
 
-MAX_COLUMNS, MAX_STEPS = 64, 1024
-"""A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
-
-
-def stamp_of(time: Time) -> int:
-    """builtin_interfaces/Time -> ns."""
-    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
 
 
 def time_of(stamp_ns: int) -> Time:
@@ -44,15 +40,6 @@ def _duration_of(seconds: float) -> Duration:
     return Duration(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
-def joint_positions(message: JointState, received_ns: int) -> StateSample:
-    """Positions of a JointState, by name; NaN for every name without one, so that nobody reads a wrong joint."""
-    names = tuple(message.name)
-    positions = np.array(message.position, dtype=np.float64)
-    if len(positions) != len(names):
-        positions = np.full(len(names), math.nan)
-    return StateSample(stamp_of(message.header.stamp), received_ns, names, positions)
-
-
 def joint_state(sample: StateSample, velocities: Array, efforts: Array, frame: str) -> JointState:
     """The robot's state as a message; velocities and efforts in the order of `sample.names`."""
     message = JointState()
@@ -63,14 +50,6 @@ def joint_state(sample: StateSample, velocities: Array, efforts: Array, frame: s
     message.velocity = array.array("d", velocities)
     message.effort = array.array("d", efforts)
     return message
-
-
-def pose_sample(message: PoseStamped, received_ns: int, prefix: str) -> StateSample:
-    """A pose as the columns `<prefix>.x y z qx qy qz qw`."""
-    position, turn = message.pose.position, message.pose.orientation
-    names = tuple(f"{prefix}.{part}" for part in ("x", "y", "z", "qx", "qy", "qz", "qw"))
-    values = np.array([position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w])
-    return StateSample(stamp_of(message.header.stamp), received_ns, names, values)
 
 
 def pose_message(pose: Pose, stamp_ns: int, frame: str) -> PoseStamped:
@@ -98,28 +77,6 @@ def table_message(chunk: ActionChunk, frame: str) -> JointTrajectory:
     return message
 
 
-def chunk_of(message: JointTrajectory, source: str, received_ns: int) -> ActionChunk:
-    """An action table, as it is, for the safety monitor to judge: nothing is repaired here.
-
-    Without an `uncertainty` column its values are NaN; ragged or oversized tables become empty ones.
-    """
-    names = tuple(message.joint_names[:MAX_COLUMNS])
-    points = message.points
-    table = np.empty((0, 0))
-    if len(message.joint_names) <= MAX_COLUMNS and len(points) <= MAX_STEPS:
-        rows = [point.positions for point in points]
-        if all(len(row) == len(names) for row in rows):
-            table = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
-    times = np.array([stamp_of(point.time_from_start) / 1e9 for point in points[: len(table)]])
-    uncertainty = np.full(len(table), math.nan)
-    if UNCERTAINTY_COLUMN in names and table.size:
-        column = names.index(UNCERTAINTY_COLUMN)
-        uncertainty = table[:, column]
-        table = np.delete(table, column, axis=1)
-    names = tuple(name for name in names if name != UNCERTAINTY_COLUMN)
-    return ActionChunk(source, stamp_of(message.header.stamp), received_ns, names, times, table, uncertainty)
-
-
 def trajectory_message(command: JointCommand) -> JointTrajectory:
     """A command for the robot's controller. The stamp stays zero: for a joint trajectory controller, "start now"."""
     message = JointTrajectory()
@@ -137,18 +94,9 @@ def trajectory_message(command: JointCommand) -> JointTrajectory:
     return message
 
 
-def command_of(message: JointTrajectory) -> JointCommand:
-    """The controller's side of `trajectory_message`. Raises ValueError for a ragged or empty one."""
-    points, columns = message.points, len(message.joint_names)
-    positions = np.array([point.positions for point in points], dtype=np.float64).reshape(len(points), columns)
-    velocities = np.array([point.velocities for point in points], dtype=np.float64).reshape(len(points), columns)
-    times = np.array([stamp_of(point.time_from_start) / 1e9 for point in points])
-    return JointCommand(tuple(message.joint_names), times, positions, velocities, float(points[-1].effort[-1]))
-
-
 def status(name: str, level: str, sentence: str, values: Mapping[str, Any]) -> DiagnosticStatus:
     """One entry of a DiagnosticArray; `level` is ok, warn or error."""
-    entries = [KeyValue(key=key, value=_word(value)) for key, value in values.items()]
+    entries = [KeyValue(key=key, value=text_of(value)) for key, value in values.items()]
     return DiagnosticStatus(level=LEVELS[level], name=name, message=sentence, hardware_id="", values=entries)
 
 
@@ -158,16 +106,3 @@ def diagnostics(stamp_ns: int, *statuses: DiagnosticStatus) -> DiagnosticArray:
     message.header.stamp = time_of(stamp_ns)
     message.status = list(statuses)
     return message
-
-
-def values_of(status: DiagnosticStatus) -> dict[str, str]:
-    """The key-value pairs of one entry."""
-    return {entry.key: entry.value for entry in status.values}
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else str(value)

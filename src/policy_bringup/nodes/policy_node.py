@@ -16,22 +16,20 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
-from policy_bringup.core import graph
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.chunks import ChunkStream
 from policy_bringup.core.config import bounded, required
 from policy_bringup.core.errors import ChunkRefused, ConfigError, ObservationError
 from policy_bringup.core.interfaces import Policy
-from policy_bringup.core.observation import ObservationBuilder
+from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
-from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.nodes.worker import Worker
 
-OBJECT_COLUMN = "object.x"
 PICTURES = 5
 """Pictures kept while this process is held up: a history needs every one."""
 LOOK_S = 0.001
@@ -63,21 +61,17 @@ class PolicyNode(BringupNode):
         urdf = self.config_folder / self.robot.urdf
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
-        spec = self._policy.contract.observation
-        self._builder = ObservationBuilder(
-            spec, graph.topic("camera/{camera}/image_raw").stale_s, graph.topic("joint_states").stale_s
-        )
+        spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
+        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool)
         self._stream = ChunkStream(np.array([limit.max_step for limit in self.deployment.limits]), self._config.blend_s)
-        self._throttle = Throttle(graph.topic("policy/action").rate_hz)
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged = False
-        self._last_stamp = 0
         self._published = self._refused = 0
-        self._pictures = {image.camera: 0 for image in spec.images}
+        self._pictures = dict.fromkeys(self._input.cameras, 0)
         self._trouble = "nothing arrived yet"
         self._output = endpoints.publisher(self, "policy/action")
-        self._subscribe(tuple(image.camera for image in spec.images), OBJECT_COLUMN in spec.names)
+        self._subscribe()
 
     def start(self) -> None:
         """Begins to infer."""
@@ -111,38 +105,35 @@ class PolicyNode(BringupNode):
         self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
         return policy
 
-    def _subscribe(self, cameras: tuple[str, ...], reads_object: bool) -> None:
+    def _subscribe(self) -> None:
         self._inbox = Inbox(self)
         self._inbox.hear("safety/state", self._take_safety_state)
         self._inbox.hear("joint_states", self._take_joints)
-        if reads_object:
+        if self._input.reads_object:
             self._inbox.hear("sim/object_pose", self._take_object)
-        for camera in cameras:
+        for camera in self._input.cameras:
             self._inbox.hear(f"camera/{camera}/image_raw", partial(self._take_image, camera), PICTURES)
 
     def _look(self) -> None:
         if not self._inbox.take():
             return
         with self._lock:
-            stamp_ns = self._builder.complete_until()
-        if stamp_ns is not None and stamp_ns > self._last_stamp and self._throttle.due(stamp_ns):
-            self._worker.submit(stamp_ns)
-        self._last_stamp = stamp_ns or 0
+            moments = self._input.due()
+        if moments:
+            self._worker.submit(moments[-1])
 
     def _take_image(self, camera: str, message: Image) -> None:
         sample = image_messages.image_sample(message, received_now(), camera)
         self._pictures[camera] += 1
         with self._lock:
-            self._builder.add_image(sample)
+            self._input.add_picture(sample)
 
     def _take_joints(self, message: JointState) -> None:
-        sample = messages.joint_positions(message, received_now())
+        sample = decoding.joint_positions(message, received_now())
         try:
-            tool = self._proprioception.tool(sample)
             measured = self._proprioception.measured(sample, self._action)
             with self._lock:
-                self._builder.add_state("joint_states", sample)
-                self._builder.add_state("tool", tool)
+                self._input.add_joints(sample)
         except ObservationError as error:
             self._trouble = str(error)
             return
@@ -150,11 +141,10 @@ class PolicyNode(BringupNode):
 
     def _take_object(self, message: PoseStamped) -> None:
         with self._lock:
-            self._builder.add_state("object", messages.pose_sample(message, received_now(), "object"))
+            self._input.add_object(decoding.pose_sample(message, received_now(), "object"))
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        values = messages.values_of(message.status[0])
-        self._engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "policy"
+        self._engaged = decoding.driver_of(decoding.values_of(message.status[0])) == "policy"
 
     def _give_up(self, what: str, error: BaseException) -> None:
         self.fail(f"{what}: {error!r}")
@@ -162,13 +152,13 @@ class PolicyNode(BringupNode):
     def _infer(self, stamp_ns: int) -> None:
         try:
             with self._lock:
-                observation = self._builder.build(stamp_ns)
+                observation = self._input.build(stamp_ns)
             if not self._engaged:
                 # Not in charge: every prediction is the first of an episode and starts where the robot is now.
                 self._policy.reset()
                 self._stream.reset()
             chunk = self._policy.predict(observation)
-            assert self._measured is not None  # complete_until waited for joint states
+            assert self._measured is not None  # no moment is due before there are joint states
             joined = self._stream.join(replace(chunk, source="policy"), self._measured, self.stamp_now())
         except (ObservationError, ChunkRefused) as error:
             self._refused += 1

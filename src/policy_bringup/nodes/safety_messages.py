@@ -1,8 +1,6 @@
-"""The monitor's verdicts as messages: the safe action, the verdict, the state, and the sentence an operator reads."""
+"""The monitor's verdicts as messages: the safe action, the verdict, the state."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -10,22 +8,31 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.core.types import ActionChunk, ActionSpec
 from policy_bringup.nodes import messages
+from policy_bringup.safety.account import Account, Entry
 from policy_bringup.safety.monitor import Verdict
-from policy_bringup.safety.reasons import Reason, Rule, State, Transition
+from policy_bringup.safety.reasons import Transition
 
 NOW_S = np.zeros(1)
 SURE = np.zeros(1)
 
 
 class SafetyMessages:
-    """Turns verdicts into messages, and remembers the last sentence worth showing."""
+    """Turns verdicts into messages; the words come from safety/account.py."""
 
     def __init__(self, frame: str, action: ActionSpec) -> None:
         self._frame = frame
         self._names = action.names
-        self._judged: tuple[int, Reason | None] = (0, None)
-        self.last_sentence = ""
-        self.late_ticks = 0
+        self._account = Account()
+
+    @property
+    def last_sentence(self) -> str:
+        """The last one worth showing; "" before the first."""
+        return self._account.last_sentence
+
+    @property
+    def late_ticks(self) -> int:
+        """How many transitions a late tick has caused."""
+        return self._account.late_ticks
 
     def action(self, verdict: Verdict, now_ns: int) -> JointTrajectory:
         """The one step to be at now. Its stamp is that of the action it came from, or now when the monitor holds."""
@@ -36,27 +43,16 @@ class SafetyMessages:
 
     def is_news(self, verdict: Verdict) -> bool:
         """Whether a proposal was judged, or the state changed, since the last time this was asked."""
-        judged = (verdict.stamp_ns, verdict.reason)
-        news = bool(verdict.transitions) or judged != self._judged
-        self._judged = judged
-        return news
+        return self._account.is_news(verdict)
 
     def verdict(self, verdict: Verdict, now_ns: int) -> DiagnosticArray:
         """First entry: the judgement of this tick; one more per transition."""
-        for transition in verdict.transitions:
-            self.last_sentence = transition.reason.sentence
-            self.late_ticks += transition.reason.rule is Rule.LATE_TICK
-        values = {"state": verdict.state.name, "source": verdict.selected, "tries": verdict.tries}
-        sentence = verdict.reason.sentence if verdict.reason is not None else "accepted"
-        entry = messages.status("safety", _level(verdict.state), sentence, {**values, **_reason(verdict.reason)})
-        entries = [self._transition(transition) for transition in verdict.transitions]
-        return messages.diagnostics(verdict.stamp_ns or now_ns, entry, *entries)
+        entries = [_status(entry) for entry in self._account.judgement(verdict)]
+        return messages.diagnostics(verdict.stamp_ns or now_ns, *entries)
 
     def state(self, verdict: Verdict, offered: str, now_ns: int) -> DiagnosticArray:
         """What everybody needs to know: the state, who is in charge, whom arming would put in charge, and why."""
-        values = {"state": verdict.state.name, "source": verdict.selected, "offered": offered}
-        sentence = self.last_sentence or verdict.state.name
-        return messages.diagnostics(now_ns, messages.status("safety", _level(verdict.state), sentence, values))
+        return messages.diagnostics(now_ns, _status(self._account.state(verdict, offered)))
 
     @staticmethod
     def story(transition: Transition) -> str:
@@ -64,26 +60,6 @@ class SafetyMessages:
         arrow = f"{transition.from_state.name} -> {transition.to_state.name}"
         return f"{arrow} ({transition.who}): {transition.reason.sentence}"
 
-    @staticmethod
-    def _transition(transition: Transition) -> DiagnosticStatus:
-        values: dict[str, Any] = {
-            "who": transition.who,
-            "from": transition.from_state.name,
-            "to": transition.to_state.name,
-            "now_ns": transition.now_ns,
-            "stamp_ns": transition.stamp_ns,
-            **_reason(transition.reason),
-        }
-        return messages.status("transition", _level(transition.to_state), transition.reason.sentence, values)
 
-
-def _reason(reason: Reason | None) -> dict[str, Any]:
-    if reason is None:
-        return {"rule": "", "column": "", "value": "", "limit": ""}
-    return {"rule": reason.rule.name, "column": reason.column, "value": reason.value, "limit": reason.limit}
-
-
-def _level(state: State) -> str:
-    if state >= State.FALLBACK:
-        return "error"
-    return "warn" if state in (State.INIT, State.RETRY) else "ok"
+def _status(entry: Entry) -> DiagnosticStatus:
+    return messages.status(entry.name, entry.level, entry.sentence, entry.values)

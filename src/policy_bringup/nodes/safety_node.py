@@ -21,11 +21,11 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
-from policy_bringup.core import graph
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.errors import ObservationError
 from policy_bringup.core.types import ActionChunk
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
-from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
@@ -104,7 +104,7 @@ class SafetyNode(BringupNode):
     def _take_action(self, source: str, message: JointTrajectory) -> None:
         topic = f"{source}/action"
         try:
-            chunk: ActionChunk = messages.chunk_of(message, source, received_now())
+            chunk: ActionChunk = decoding.chunk_of(message, source, received_now())
             self._step(Proposal(chunk, self.count_publishers(topic)))
             self._news = True
         except Exception as error:  # whatever arrives, the gate must not fall over: it closes
@@ -112,7 +112,7 @@ class SafetyNode(BringupNode):
 
     def _take_joints(self, message: JointState) -> None:
         try:
-            sample = messages.joint_positions(message, received_now())
+            sample = decoding.joint_positions(message, received_now())
             joints, _ = self._proprioception.joints(sample)
             columns = self._proprioception.measured(sample, self._action)
         except ObservationError:

@@ -14,19 +14,19 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
-from policy_bringup.core import graph
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.config import load
 from policy_bringup.core.errors import ConfigError
+from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import Array
-from policy_bringup.nodes import endpoints, messages
-from policy_bringup.nodes.image_messages import camera_info, image_message, pinhole
+from policy_bringup.nodes import endpoints
+from policy_bringup.nodes.image_messages import camera_info, image_message
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import choice_parameter
 from policy_bringup.nodes.runtime import BringupNode, run
-from policy_bringup.nodes.throttle import Throttle
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.scene import build_model
-from policy_bringup.sim.views import Backend, open_view
+from policy_bringup.sim.views import Backend, open_view, pinhole
 from policy_bringup.sim.world import assemble_qpos
 
 LOOK_S = 0.001
@@ -88,10 +88,10 @@ class SimCameraNode(BringupNode):
 
     def _take_joints(self, message: JointState) -> None:
         positions = dict(zip(message.name, message.position, strict=True))
-        self._joints = messages.stamp_of(message.header.stamp), positions
+        self._joints = decoding.stamp_of(message.header.stamp), positions
 
     def _take_object(self, message: PoseStamped) -> None:
-        sample = messages.pose_sample(message, 0, "object")
+        sample = decoding.pose_sample(message, 0, "object")
         self._object = sample.stamp_ns, sample.values
 
     def _run(self) -> None:

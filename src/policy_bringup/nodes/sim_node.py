@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import numpy as np
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from policy_bringup.core import graph
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.config import load
 from policy_bringup.core.errors import DeviceError
 from policy_bringup.core.types import StateSample
@@ -49,6 +49,7 @@ class SimNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("arm_controller/joint_trajectory", self._take_command)
         endpoints.serve(self, "sim/reset", self._serve_reset)
+        endpoints.serve(self, "robot/compliant", self._serve_compliant)
         self.create_timer(1.0 / graph.topic("sim/state").rate_hz, self._publish_state)
 
     def start(self) -> None:
@@ -103,7 +104,7 @@ class SimNode(BringupNode):
 
     def _take_command(self, message: JointTrajectory) -> None:
         try:
-            command = messages.command_of(message)
+            command = decoding.command_of(message)
             with self._lock:
                 self._world.command(command, self._world.time_s)
         except (DeviceError, ValueError) as error:
@@ -114,6 +115,12 @@ class SimNode(BringupNode):
             self._task.reset(self._world, self._rng, at_home=False)
             self._episode += 1
         response.success, response.message = True, f"episode {self._episode}"
+        return response
+
+    def _serve_compliant(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        with self._lock:
+            self._world.comply(request.data)
+        response.success, response.message = True, "compliant" if request.data else "stiff"
         return response
 
     def _publish_state(self) -> None:

@@ -15,9 +15,10 @@ from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from policy_bringup.core import decoding
 from policy_bringup.core.config import bounded
 from policy_bringup.core.trials import Episode, Report
-from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter, whole_parameter
 from policy_bringup.nodes.runtime import BringupNode, received_now, run
@@ -64,7 +65,10 @@ class TrialNode(BringupNode):
         self._episodes: list[Episode] = []
         self._stops: list[str] = []
         self._verdicts: Counter[str] = Counter()
-        self._remote = {name: endpoints.client(self, name) for name in ("safety/arm", "arm/home", "sim/reset")}
+        self._records = bool(text_parameter(self, "record", ""))
+        services = ["safety/arm", "arm/home", "sim/reset"]
+        services += ["recorder/start", "recorder/success", "recorder/stop"] if self._records else []
+        self._remote = {name: endpoints.client(self, name) for name in services}
         self._subscribe()
         self._script = self._run()
         self.create_timer(STEP_S, self._step)
@@ -97,31 +101,31 @@ class TrialNode(BringupNode):
         self._joints = np.array([positions.get(name, np.nan) for name in self.robot.joint_names])
 
     def _take_sim(self, message: DiagnosticArray) -> None:
-        self._sim = messages.values_of(message.status[0])
+        self._sim = decoding.values_of(message.status[0])
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        self._safety = {**messages.values_of(message.status[0]), "sentence": message.status[0].message}
+        self._safety = {**decoding.values_of(message.status[0]), "sentence": message.status[0].message}
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
         verdict, *transitions = message.status
-        rule = messages.values_of(verdict)["rule"]
+        rule = decoding.values_of(verdict)["rule"]
         if rule:
             self._verdicts[rule] += 1
         for transition in transitions:
-            if messages.values_of(transition)["to"] in STOPPED:
+            if decoding.values_of(transition)["to"] in STOPPED:
                 self._stops.append(transition.message)
 
     def _take_camera(self, message: CameraInfo, published_ns: int) -> None:
         if self._in_charge():
-            self._stages.camera(messages.stamp_of(message.header.stamp), published_ns)
+            self._stages.camera(decoding.stamp_of(message.header.stamp), published_ns)
 
     def _take_policy_action(self, message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
-            self._stages.policy(messages.stamp_of(message.header.stamp), published_ns)
+            self._stages.policy(decoding.stamp_of(message.header.stamp), published_ns)
 
     def _take_safe_action(self, message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
-            self._stages.safety(messages.stamp_of(message.header.stamp), published_ns)
+            self._stages.safety(decoding.stamp_of(message.header.stamp), published_ns)
 
     def _take_command(self, _message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
@@ -192,6 +196,8 @@ class TrialNode(BringupNode):
         return (yield from self._wait(active, self._config.arm_timeout_s))
 
     def _episode(self, number: int) -> Script[None]:
+        if self._records:
+            yield from self._call("recorder/start", Trigger.Request())
         began = received_now()
         ended = lambda: self._sim["success"] == "true" or self._safety["state"] in STOPPED  # noqa: E731
         if (yield from self._arm("policy")):
@@ -206,6 +212,14 @@ class TrialNode(BringupNode):
         self._episodes.append(Episode(number, success, outcome, duration_s, tuple(self._stops)))
         self.get_logger().info(f"episode {number}: {outcome} after {duration_s:.1f} s {'; '.join(self._stops)}")
         self._stops.clear()
+        if self._records:
+            yield from self._keep(success)
+
+    def _keep(self, success: bool) -> Script[None]:
+        """Labels the recording and closes it; what it is worth is said before the next scene is laid out."""
+        yield from self._call("recorder/success", SetBool.Request(data=success))
+        answer = yield from self._call("recorder/stop", Trigger.Request())
+        self.get_logger().info(answer.message)
 
     def _is_home(self) -> bool:
         return bool((np.abs(self._joints - self.robot.home) <= self._config.home_tolerance_rad).all())

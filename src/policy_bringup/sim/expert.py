@@ -74,7 +74,8 @@ class Expert:
         state = observation.state[-1]
         tool = columns_to_pose(state[self._tool : self._tool + 6], self._robot.tool_reference)
         if not self._stages:
-            self._stages = self._plan(tool, 2.0 * float(state[self._finger]), _pose(state[self._object :]))
+            width, target = 2.0 * float(state[self._finger]), _pose(state[self._object :])
+            self._stages = plan_grasp(self._robot, tool, width, target, self._pace)
             self._elapsed_s = 0.0
         elif not self._lags(tool):
             self._elapsed_s += (observation.stamp_ns - self._stamp_ns) / 1e9
@@ -102,34 +103,37 @@ class Expert:
             t -= stage.duration_s
         return self._stages[-1], t
 
-    def _plan(self, tool: Pose, width: float, target: Pose) -> tuple[Line, ...]:
-        rotation = self._grasp_rotation(tool, target)
-        x, y, z = target.position
-        low = np.array([x, y, max(z, LOWEST_M)])
-        above, down, up = (Pose(low + np.array([0.0, 0.0, height]), rotation) for height in (APPROACH_M, 0.0, LIFT_M))
-        opened, closed = self._robot.gripper.upper, self._robot.gripper.lower
-        legs = ((above, opened), (down, opened), (down, closed), (up, closed))
-        stages: list[Line] = []
-        for pose, opening in legs:
-            rows = np.array([[width, GRIP_N], [opening, GRIP_N]])
-            stages.append(Line.plan(tool, pose, rows[0], rows[1], self._pace))
-            tool, width = pose, opening
-        return tuple(stages)
 
-    def _grasp_rotation(self, tool: Pose, target: Pose) -> Array:
-        """Straight down with the fingers along two sides of the object.
+def plan_grasp(robot: Robot, tool: Pose, width: float, target: Pose, pace: LineLimits) -> tuple[Line, ...]:
+    """Above the object, down, close, up: from T_base_tool and opening (m) now, for T_base_object, one line each."""
+    rotation = _grasp_rotation(robot, tool, target)
+    x, y, z = target.position
+    low = np.array([x, y, max(z, LOWEST_M)])
+    above, down, up = (Pose(low + np.array([0.0, 0.0, height]), rotation) for height in (APPROACH_M, 0.0, LIFT_M))
+    opened, closed = robot.gripper.upper, robot.gripper.lower
+    legs = ((above, opened), (down, opened), (down, closed), (up, closed))
+    stages: list[Line] = []
+    for pose, opening in legs:
+        rows = np.array([[width, GRIP_N], [opening, GRIP_N]])
+        stages.append(Line.plan(tool, pose, rows[0], rows[1], pace))
+        tool, width = pose, opening
+    return tuple(stages)
 
-        Of the four ways, the nearest one within a quarter turn of the reference orientation: the wrist never winds up.
-        """
-        reference = exp(np.array(self._robot.tool_reference))
-        side = target.rotation[:, int(np.argmin(np.abs(target.rotation[2])))]
-        yaw = math.atan2(side[1], side[0]) - math.atan2(reference[1, 0], reference[0, 0])
-        aligned = (yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4
-        turns = [
-            exp(np.array([0.0, 0.0, angle])) @ reference
-            for angle in (aligned - math.copysign(math.pi / 2, aligned), aligned)
-        ]
-        return min(turns, key=lambda turn: float(np.linalg.norm(log(turn.T @ tool.rotation))))
+
+def _grasp_rotation(robot: Robot, tool: Pose, target: Pose) -> Array:
+    """Straight down with the fingers along two sides of the object.
+
+    Of the four ways, the nearest one within a quarter turn of the reference orientation: the wrist never winds up.
+    """
+    reference = exp(np.array(robot.tool_reference))
+    side = target.rotation[:, int(np.argmin(np.abs(target.rotation[2])))]
+    yaw = math.atan2(side[1], side[0]) - math.atan2(reference[1, 0], reference[0, 0])
+    aligned = (yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4
+    turns = [
+        exp(np.array([0.0, 0.0, angle])) @ reference
+        for angle in (aligned - math.copysign(math.pi / 2, aligned), aligned)
+    ]
+    return min(turns, key=lambda turn: float(np.linalg.norm(log(turn.T @ tool.rotation))))
 
 
 def load_expert(contract: Contract, robot: Robot) -> Expert:

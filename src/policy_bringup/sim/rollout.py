@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from policy_bringup.control.arm import ArmConfig, load_arm
+from policy_bringup.control.arm import load_arm
+from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import graph
@@ -25,7 +26,8 @@ from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.robot import Robot
 from policy_bringup.core.rotations import to_quaternion
-from policy_bringup.core.types import ImageSample, Pixels, StateSample
+from policy_bringup.core.throttle import Throttle
+from policy_bringup.core.types import ImageSample, JointCommand, Pixels, StateSample
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import SafetyMonitor, Verdict
 from policy_bringup.safety.reasons import State
@@ -33,6 +35,7 @@ from policy_bringup.safety.state import Arm as ArmEvent
 from policy_bringup.safety.state import Measured, Proposal
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.expert import OBJECT_COLUMNS
+from policy_bringup.sim.observer import RolloutObserver
 from policy_bringup.sim.tasks import Outcome, make_task
 from policy_bringup.sim.views import Backend, open_view
 from policy_bringup.sim.world import World
@@ -88,7 +91,8 @@ class Rollout:
 class ClosedLoop:
     """One policy on one world, episode after episode.
 
-    threshold: of the policy's uncertainty. Pictures are drawn only if the policy reads some, or frames are kept.
+    threshold: of the policy's uncertainty. Pictures are drawn only if the policy reads some, or frames are kept, or
+    somebody looks on.
     """
 
     def __init__(self, stack: Stack, policy: Policy, threshold: float, backend: Backend = "auto") -> None:
@@ -107,19 +111,31 @@ class ClosedLoop:
         self._stream = ChunkStream(np.array([limit.max_step for limit in deployment.limits]), stack.blend_s)
         self._cameras = [image.camera for image in spec.images]
         self._action = action
+        self._epoch_ns = _EPOCH_NS
 
-    def run(self, seed: int, patience_s: float = 20.0, keep_frames: bool = False) -> Rollout:
-        """One episode from a start drawn with `seed`, until success or for `patience_s`."""
-        episode = _Episode(SafetyMonitor(self._limits), keep_frames)
+    def run(
+        self, seed: int, patience_s: float = 20.0, keep_frames: bool = False,
+        observer: RolloutObserver | None = None, epoch_ns: int | None = None,
+    ) -> Rollout:  # fmt: skip
+        """One episode from a start drawn with `seed`, until success or for `patience_s`.
+
+        With an observer, every camera takes pictures at its rate, and the policy thinks at those of them at which the
+        policy node would; without, pictures are taken when the policy thinks. epoch_ns: ROS time of the start.
+        """
+        if epoch_ns is not None:
+            self._epoch_ns = epoch_ns - round(self.world.time_s * 1e9)
+        episode = _Episode(SafetyMonitor(self._limits), keep_frames, observer)
         self._task.reset(self.world, np.random.default_rng(seed))
         self._builder.reset()
-        self._begin()
-        every = round(self._limits.config.tick_rate_hz / graph.topic("policy/action").rate_hz)
+        self._begin(episode)
         steps = round(self._stack.sim.physics_hz / self._limits.config.tick_rate_hz)
         began_s, tick = self.world.time_s, 0
         while not self._task.success and self.world.time_s - began_s < patience_s:
             self._sense(episode)
-            if tick % every == 0:
+            shot, due = self._due(episode, tick)
+            if shot:
+                self._look(episode)
+            if due:
                 self._think(episode)
             self._act(episode)
             self.world.step(steps)
@@ -138,38 +154,59 @@ class ClosedLoop:
         return 0.0 if start_s is None else self.world.time_s - start_s
 
     def _now(self) -> int:
-        return _EPOCH_NS + round(self.world.time_s * 1e9)
+        return self._epoch_ns + round(self.world.time_s * 1e9)
 
-    def _begin(self) -> None:
-        joints, width = self._proprioception.joints(self._joint_state())
-        self.world.command(self._arm.begin(joints, width, self._now()), self.world.time_s)
+    def _begin(self, episode: _Episode) -> None:
+        now, measured = self._now(), self.world.joint_sample()
+        joints, width = self._proprioception.joints(StateSample(now, now, measured.names, measured.positions))
+        self._command(episode, self._arm.begin(joints, width, now))
 
-    def _joint_state(self) -> StateSample:
-        sample, now = self.world.joint_sample(), self._now()
-        return StateSample(now, now, sample.names, sample.positions)
+    def _command(self, episode: _Episode, command: JointCommand) -> None:
+        self.world.command(command, self.world.time_s)
+        if episode.observer is not None:
+            episode.observer.on_command(command, self._now())
+
+    def _due(self, episode: _Episode, tick: int) -> tuple[bool, bool]:
+        """Whether pictures are taken on this tick, and whether the policy thinks."""
+        if episode.observer is None:
+            due = tick % round(self._limits.config.tick_rate_hz / graph.topic("policy/action").rate_hz) == 0
+            return due, due
+        shot = episode.shutter.due(self._now())
+        return shot, shot and episode.pace.due(self._now())
 
     def _sense(self, episode: _Episode) -> None:
-        sample = self._joint_state()
+        measured, now = self.world.joint_sample(), self._now()
+        sample = StateSample(now, now, measured.names, measured.positions)
         joints, width = self._proprioception.joints(sample)
         episode.measured = self._proprioception.measured(sample, self._action)
         episode.monitor.step(Measured(sample.stamp_ns, sample.received_ns, joints, episode.measured), sample.stamp_ns)
         self._arm.measured(joints, width, sample.received_ns)
         pose = self.world.object_pose()
+        if episode.observer is not None:
+            episode.observer.on_world(now, measured, pose, self._task.outcome)
         columns = np.array([*pose.position, *to_quaternion(pose.rotation)])
         self._builder.add_state("joint_states", sample)
         self._builder.add_state("tool", self._proprioception.tool(sample))
         self._builder.add_state("object", replace(sample, names=OBJECT_COLUMNS, values=columns))
 
+    def _look(self, episode: _Episode) -> None:
+        now = self._now()
+        everything = episode.keep_frames or episode.observer is not None
+        cameras = [camera.name for camera in self._stack.deployment.cameras] if everything else self._cameras
+        if not cameras:
+            return
+        self._view.update(self.world.qpos)
+        pictures = {camera: self._view.render(camera) for camera in cameras}
+        for camera, pixels in pictures.items():
+            sample = ImageSample(now, now, camera, pixels)
+            self._builder.add_image(sample)
+            if episode.observer is not None:
+                episode.observer.on_image(sample)
+        if episode.keep_frames:
+            episode.frames.append(pictures)
+
     def _think(self, episode: _Episode) -> None:
         now = self._now()
-        cameras = [camera.name for camera in self._stack.deployment.cameras] if episode.keep_frames else self._cameras
-        if cameras:
-            self._view.update(self.world.qpos)
-            pictures = {camera: self._view.render(camera) for camera in cameras}
-            for camera, pixels in pictures.items():
-                self._builder.add_image(ImageSample(now, now, camera, pixels))
-            if episode.keep_frames:
-                episode.frames.append(pictures)
         if not episode.engaged:
             self._policy.reset()
             self._stream.reset()
@@ -179,6 +216,8 @@ class ClosedLoop:
         except ChunkRefused:
             episode.refused += 1
             return
+        if episode.observer is not None:
+            episode.observer.on_chunk(joined, now)
         episode.monitor.step(Proposal(joined, 1), now)
 
     def _act(self, episode: _Episode) -> None:
@@ -186,20 +225,22 @@ class ClosedLoop:
         if episode.armed_s is None and episode.monitor.step(ArmEvent(True), now).accepted:
             episode.armed_s = self.world.time_s
         verdict = episode.monitor.tick(now, now)
-        episode.note(verdict)
+        episode.note(verdict, now)
         if verdict.output is None:
             command = self._arm.tick(now)
         else:
             command = self._arm.follow(self._action.names, verdict.output, now)
         if command is not None:
-            self.world.command(command, self.world.time_s)
+            self._command(episode, command)
 
 
 class _Episode:
     """What one episode collects."""
 
-    def __init__(self, monitor: SafetyMonitor, keep_frames: bool) -> None:
-        self.monitor, self.keep_frames = monitor, keep_frames
+    def __init__(self, monitor: SafetyMonitor, keep_frames: bool, observer: RolloutObserver | None) -> None:
+        self.monitor, self.keep_frames, self.observer = monitor, keep_frames, observer
+        self.shutter = Throttle(graph.topic("camera/{camera}/image_raw").rate_hz)
+        self.pace = Throttle(graph.topic("policy/action").rate_hz)
         self.measured = np.zeros(0)
         self.armed_s: float | None = None
         self.engaged = False
@@ -208,8 +249,10 @@ class _Episode:
         self.stops: list[str] = []
         self.frames: list[Mapping[str, Pixels]] = []
 
-    def note(self, verdict: Verdict) -> None:
+    def note(self, verdict: Verdict, now_ns: int) -> None:
         """Takes one tick of the monitor in."""
+        if self.observer is not None:
+            self.observer.on_verdict(verdict, self.monitor.offered, now_ns)
         self.engaged = verdict.state in (State.ACTIVE, State.RETRY)
         if self.armed_s is not None and verdict.reason is not None:
             self.verdicts[verdict.reason.rule.name] += 1

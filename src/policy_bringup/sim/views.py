@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -43,6 +44,12 @@ def open_view(model: mujoco.MjModel, cameras: Sequence[Camera], backend: Backend
     if backend == "egl":
         return EglView(model, cameras)
     return _fastest(model, cameras)
+
+
+def pinhole(fovy_deg: float, width: int, height: int) -> list[float]:
+    """K of an ideal camera with square pixels and the given vertical field of view, row by row."""
+    focal = height / 2.0 / math.tan(math.radians(fovy_deg) / 2.0)
+    return [focal, 0.0, width / 2.0, 0.0, focal, height / 2.0, 0.0, 0.0, 1.0]
 
 
 def _fastest(model: mujoco.MjModel, cameras: Sequence[Camera]) -> View:

@@ -47,6 +47,7 @@ class World:
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
         self._servos = np.array([self.model.actuator(name).id for name in self._names])
         self._fingers = self._servos[-2:]
+        self._gains = self.model.actuator_gainprm.copy(), self.model.actuator_biasprm.copy()
         # A servo's force is stiffness (ctrl - q) - damping v: this much velocity in `ctrl` removes its lag.
         self._lead = -self.model.actuator_biasprm[self._servos, 2] / self.model.actuator_gainprm[self._servos, 0]
         lower, upper = np.append(robot.lower, gripper.lower / 2), np.append(robot.upper, gripper.upper / 2)
@@ -89,6 +90,26 @@ class World:
         if self.robot.gripper.joint in command.names:
             self._set_grip(float(np.clip(command.gripper_effort, 0.0, self.robot.gripper.force)))
 
+    def comply(self, on: bool) -> None:
+        """On: the arm's servos let go, gravity stays compensated, and whoever pushes moves it; the gripper still obeys.
+
+        Off: the servos hold the arm where it is now. Commands to a compliant arm have no effect.
+        """
+        arm = self._servos[:-2]
+        gains, biases = self._gains
+        self.model.actuator_gainprm[arm] = 0.0 if on else gains[arm]
+        self.model.actuator_biasprm[arm] = 0.0 if on else biases[arm]
+        reference, _ = self._follower.at(self.time_s)
+        self._follower.hold(np.append(self._data.qpos[self._qpos[:-2]], reference[-1]))
+
+    def push(self, force: Array, torque: Array) -> None:
+        """From now on, a force `(3,)` N at the tool's origin and a torque `(3,)` N m, in the base frame."""
+        site = self._data.site(self.robot.tool_frame)
+        body = int(self.model.site(self.robot.tool_frame).bodyid[0])
+        # MuJoCo takes both at the body's centre of mass.
+        about_centre = torque + np.cross(site.xpos - self._data.xipos[body], force)
+        self._data.xfrc_applied[body] = [*force, *about_centre]
+
     def step(self, n: int = 1) -> None:
         """Advances by `n` physics steps."""
         for _ in range(n):
@@ -110,6 +131,13 @@ class World:
         """T_base_tool as of the last step."""
         site = self._data.site(self.robot.tool_frame)
         return Pose(site.xpos.copy(), site.xmat.reshape(3, 3).copy())
+
+    def tool_twist(self) -> Array:
+        """Velocity of the tool in the base frame, `(6,)`: m/s at its origin, then rad/s."""
+        twist = np.zeros(6)
+        site = self.model.site(self.robot.tool_frame).id
+        mujoco.mj_objectVelocity(self.model, self._data, mujoco.mjtObj.mjOBJ_SITE, site, twist, 0)
+        return np.concatenate([twist[3:], twist[:3]])
 
     def object_pose(self) -> Pose:
         """T_base_object."""

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from policy_bringup.nodes.throttle import Throttle
+from policy_bringup.core.throttle import Throttle
 
 
 def used(throttle: Throttle, stamps: list[int]) -> list[int]:

@@ -1,0 +1,234 @@
+"""What the recorder loses, and what it costs: cameras of 640x480 at 30 Hz and joint states at 100 Hz, over real topics.
+
+The recorder node is a process of its own; so is every camera. Afterwards a plain mcap writer and a plain rosbags writer
+write the same messages in one go, without counting, judging or syncing anything.
+Run: python benchmarks/recorder.py [--seconds 600] [--cameras 3] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+import tyro
+import yaml
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rich.console import Console
+from rich.table import Table
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as RosbagsWriter
+from rosbags.typesys import Stores, get_typestore
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from policy_bringup.core.startup import Options, environment, processes
+from policy_bringup.episodes.journal import load_journal
+from policy_bringup.episodes.layout import episodes
+from policy_bringup.episodes.reader import open_bag
+from policy_bringup.nodes import endpoints, image_messages, messages
+from policy_bringup.runner import command_line
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH, HEIGHT = 640, 480
+SCENES = 30
+IMAGE = "sensor_msgs/msg/Image"
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Records for a while, then says what was lost."""
+
+    seconds: float = 600.0
+    cameras: int = 3
+    json: Path | None = None
+    domain_id: int = 72
+    send: str = ""
+    """Used by this program itself: send this topic until told to stop."""
+
+
+def send(topic: str) -> int:
+    """A camera or a robot: publishes at the rate of core/graph.py until SIGTERM. Prints what it has sent."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    rclpy.init()
+    is_camera = topic.startswith("camera/")
+    node = Node("camera" if is_camera else "sim")
+    output, period_s = endpoints.publisher(node, topic), (1 / 30 if is_camera else 1 / 100)
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    shifted = (np.roll(noise, 8 * i, axis=1) for i in range(SCENES if is_camera else 0))
+    scenes = [image_messages.image_message(pixels, 0, topic.split("/")[1]) for pixels in shifted]
+    due, count = time.monotonic(), 0
+    while not stopped:
+        stamp = messages.time_of(node.get_clock().now().nanoseconds)
+        message: Any = scenes[count % SCENES] if is_camera else _joints(count)
+        message.header.stamp = stamp
+        output.publish(message)
+        count += 1
+        due += period_s
+        time.sleep(max(0.0, due - time.monotonic()))
+    print(count)
+    return 0
+
+
+def _joints(count: int) -> JointState:
+    names = [f"panda_joint{i + 1}" for i in range(7)] + ["panda_finger_joint1", "panda_finger_joint2"]
+    positions = [0.3 * float(np.sin(count / 100 + i)) for i in range(7)] + [0.02, 0.02]
+    return JointState(name=names, position=positions, velocity=[0.0] * 9, effort=[0.0] * 9)
+
+
+def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
+    """Returns the episode's folder, the recorder's share of a core, and the seconds that stopping took."""
+    cameras = [f"cam{i}" for i in range(choice.cameras)]
+    deployment = _deployment(site, cameras)
+    options = Options("hardware", deployment, source="none", record=site / "demos", domain_id=choice.domain_id)
+    (plan,) = [process for process in processes(options) if process.name == "recorder"]
+    variables = {**os.environ, **environment(ROOT / "config", choice.domain_id, pictures=True)}
+    topics = [*(f"camera/{camera}/image_raw" for camera in cameras), "joint_states"]
+    program = [sys.executable, __file__, "--domain-id", str(choice.domain_id), "--send"]
+    started = [subprocess.Popen([*program, topic], env=variables, stdout=subprocess.DEVNULL) for topic in topics]
+    recorder = subprocess.Popen(command_line(plan), env={**os.environ, **plan.environment})
+    try:
+        os.environ.update(variables)
+        rclpy.init()
+        node, executor = Node("operator"), SingleThreadedExecutor()
+        executor.add_node(node)
+        _press(node, executor, "recorder/start")
+        used, began = _cpu_s(recorder.pid), time.monotonic()
+        while (left := choice.seconds - (time.monotonic() - began)) > 0:
+            print(f"\r{left:4.0f} s left ", end="", file=sys.stderr, flush=True)
+            time.sleep(min(1.0, left))
+        share = (_cpu_s(recorder.pid) - used) / (time.monotonic() - began)
+        asked = time.monotonic()
+        print(f"\r{_press(node, executor, 'recorder/stop')}")
+        took_s = time.monotonic() - asked
+    finally:
+        for process in (*started, recorder):
+            process.terminate()
+            process.wait()
+    (folder,) = episodes(site / "demos")
+    return folder, share, took_s
+
+
+def _press(node: Node, executor: SingleThreadedExecutor, name: str) -> str:
+    client = node.create_client(Trigger, name)
+    while not client.service_is_ready():
+        executor.spin_once(timeout_sec=0.1)
+    future = client.call_async(Trigger.Request())
+    executor.spin_until_future_complete(future, timeout_sec=60.0)
+    return str(future.result().message)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _deployment(site: Path, cameras: list[str]) -> Path:
+    folder = site / "config"
+    folder.mkdir()
+    (site / "models").symlink_to(ROOT / "models")
+    for path in (ROOT / "config").iterdir():
+        (folder / path.name).symlink_to(path)
+    data = yaml.safe_load((ROOT / "config" / "grasp.yaml").read_text())
+    data["cameras"] = [{"name": camera, "width": WIDTH, "height": HEIGHT} for camera in cameras]
+    data["contract"]["observation"]["images"] = [{"camera": camera, "height": 128, "width": 128} for camera in cameras]
+    (folder / "wide.yaml").write_text(yaml.safe_dump(data))
+    return folder / "wide.yaml"
+
+
+def plain_mcap(folder: Path, out: Path) -> float:
+    """CPU seconds of the mcap library alone, for the same messages."""
+    with open_bag(folder) as bag, out.open("wb") as stream:
+        writer = McapWriter(stream, compression=CompressionType.NONE)
+        writer.start("ros2")
+        channels: dict[str, int] = {}
+        spent = 0.0
+        for message in bag.messages():
+            began = time.process_time()
+            if message.topic not in channels:
+                schema = writer.register_schema(message.type, "ros2msg", b"")
+                channels[message.topic] = writer.register_channel(message.topic, "cdr", schema)
+            writer.add_message(channels[message.topic], message.log_ns, message.data, message.publish_ns)
+            spent += time.process_time() - began
+        began = time.process_time()
+        writer.finish()
+    return spent + time.process_time() - began
+
+
+def plain_rosbags(folder: Path, out: Path) -> float:
+    """CPU seconds of the rosbags library alone, for the same messages."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    spent = 0.0
+    with (
+        open_bag(folder) as bag,
+        RosbagsWriter(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        connections: dict[str, Any] = {}
+        for message in bag.messages():
+            began = time.process_time()
+            if message.topic not in connections:
+                connections[message.topic] = writer.add_connection(message.topic, message.type, typestore=store)
+            writer.write(connections[message.topic], message.log_ns, message.data)
+            spent += time.process_time() - began
+    return spent
+
+
+def main(choice: Recorder) -> int:
+    """Prints the tables; 0 if nothing was lost."""
+    if choice.send:
+        return send(choice.send)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:
+        folder, share, took_s = record(choice, Path(scratch))
+        journal = load_journal(folder)
+        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        report: dict[str, Any] = {
+            "topics": {name: vars_of(count) for name, count in journal.counts.items() if count.received},
+            "cpu_share": share,
+            "mb_per_s": megabytes / choice.seconds,
+            "stop_s": took_s,
+            "mcap_cpu_s_per_gb": plain_mcap(folder, Path(scratch) / "plain.mcap") / megabytes * 1000,
+            "rosbags_cpu_s_per_gb": plain_rosbags(folder, Path(scratch) / "plain") / megabytes * 1000,
+        }
+        report["cpu_s_per_gb"] = share * choice.seconds / megabytes * 1000
+    show(report)
+    if choice.json:
+        choice.json.write_text(json.dumps(report, indent=2))
+    lost = sum(count["dropped"] + count["lost"] for count in report["topics"].values())
+    return 0 if lost == 0 else 1
+
+
+def vars_of(count: Any) -> dict[str, int]:
+    """A TopicCount as plain numbers."""
+    return {name: getattr(count, name) for name in ("received", "written", "dropped", "lost")}
+
+
+def show(report: dict[str, Any]) -> None:
+    """The same, for a person."""
+    table = Table(title="messages")
+    for heading in ("topic", "received", "written", "dropped", "lost by DDS"):
+        table.add_column(heading, justify="left" if heading == "topic" else "right")
+    for name, count in report["topics"].items():
+        table.add_row(name, *(str(value) for value in count.values()))
+    Console().print(table)
+    print(f"recorder node: {100 * report['cpu_share']:.0f} % of a core, {report['mb_per_s']:.0f} MB/s to disk")
+    print(f"stop to verdict: {report['stop_s']:.2f} s")
+    print("CPU seconds per GB; the node also receives, counts, judges and syncs:")
+    for who in ("", "mcap_", "rosbags_"):
+        print(f"  {who.rstrip('_') or 'recorder node'}: {report[who + 'cpu_s_per_gb']:.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Recorder)))

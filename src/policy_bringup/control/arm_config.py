@@ -1,0 +1,33 @@
+"""config/arm.yaml as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policy_bringup.control.homing import HomingConfig
+from policy_bringup.control.ik import IkConfig
+from policy_bringup.control.solvers import SolverName
+from policy_bringup.core.config import bounded, required
+
+
+@dataclass(frozen=True, slots=True)
+class ArmConfig:
+    """config/arm.yaml.
+
+    horizon_s: how far ahead a command's next point lies; a little more than the period of safe actions, else every
+    late one makes the robot begin to brake. min_step_s: an action that follows faster than this changes nothing.
+    watchdog_s: the arm holds when the last safe action is older. resync_tolerance: while holding at rest, a measured
+    joint further from its command than this (after hand guiding) becomes the new command. max_joint_jump: largest
+    distance of a solution from where the arm is: further is another branch, or faster than the arm can follow.
+    acceleration_margin: see second_line.
+    """
+
+    solver: SolverName = required()
+    horizon_s: float = bounded(0.005, 0.1, "s")
+    min_step_s: float = bounded(0.0001, 0.005, "s")
+    watchdog_s: float = bounded(0.02, 0.5, "s")
+    resync_tolerance: float = bounded(0.001, 0.5, "rad")
+    max_joint_jump: float = bounded(0.01, 1.0, "rad")
+    acceleration_margin: float = bounded(1.0, 1.5)
+    ik: IkConfig = required()
+    homing: HomingConfig = required()

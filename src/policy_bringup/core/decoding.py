@@ -1,0 +1,91 @@
+"""Messages -> the stack's own types: the ONE reading of what travels and of what was recorded.
+
+Any object with the fields of the ROS message will do: what rclpy delivers, and what rosbags deserialises from a bag.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, JointCommand, StateSample
+
+MAX_COLUMNS, MAX_STEPS = 64, 1024
+"""A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
+DRIVEN = ("ACTIVE", "RETRY")
+"""The safety monitor's states in which a source is in charge of the arm."""
+
+
+def stamp_of(time: Any) -> int:
+    """builtin_interfaces/Time -> ns."""
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
+
+
+def joint_positions(message: Any, received_ns: int) -> StateSample:
+    """Positions of a JointState, by name; NaN for every name without one, so that nobody reads a wrong joint."""
+    names = tuple(message.name)
+    positions = np.array(message.position, dtype=np.float64)
+    if len(positions) != len(names):
+        positions = np.full(len(names), math.nan)
+    return StateSample(stamp_of(message.header.stamp), received_ns, names, positions)
+
+
+def pose_sample(message: Any, received_ns: int, prefix: str) -> StateSample:
+    """A pose as the columns `<prefix>.x y z qx qy qz qw`."""
+    position, turn = message.pose.position, message.pose.orientation
+    names = tuple(f"{prefix}.{part}" for part in ("x", "y", "z", "qx", "qy", "qz", "qw"))
+    values = np.array([position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w])
+    return StateSample(stamp_of(message.header.stamp), received_ns, names, values)
+
+
+def chunk_of(message: Any, source: str, received_ns: int) -> ActionChunk:
+    """An action table, as it is, for the safety monitor to judge: nothing is repaired here.
+
+    Without an `uncertainty` column its values are NaN; ragged or oversized tables become empty ones.
+    """
+    names = tuple(message.joint_names[:MAX_COLUMNS])
+    points = message.points
+    table = np.empty((0, 0))
+    if len(message.joint_names) <= MAX_COLUMNS and len(points) <= MAX_STEPS:
+        rows = [point.positions for point in points]
+        if all(len(row) == len(names) for row in rows):
+            table = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+    times = np.array([stamp_of(point.time_from_start) / 1e9 for point in points[: len(table)]])
+    uncertainty = np.full(len(table), math.nan)
+    if UNCERTAINTY_COLUMN in names and table.size:
+        column = names.index(UNCERTAINTY_COLUMN)
+        uncertainty = table[:, column]
+        table = np.delete(table, column, axis=1)
+    names = tuple(name for name in names if name != UNCERTAINTY_COLUMN)
+    return ActionChunk(source, stamp_of(message.header.stamp), received_ns, names, times, table, uncertainty)
+
+
+def command_of(message: Any) -> JointCommand:
+    """The controller's side of `trajectory_message`. Raises ValueError for a ragged or empty one."""
+    points, columns = message.points, len(message.joint_names)
+    positions = np.array([point.positions for point in points], dtype=np.float64).reshape(len(points), columns)
+    velocities = np.array([point.velocities for point in points], dtype=np.float64).reshape(len(points), columns)
+    times = np.array([stamp_of(point.time_from_start) / 1e9 for point in points])
+    return JointCommand(tuple(message.joint_names), times, positions, velocities, float(points[-1].effort[-1]))
+
+
+def values_of(status: Any) -> dict[str, str]:
+    """The key-value pairs of one entry (DiagnosticStatus)."""
+    return {entry.key: entry.value for entry in status.values}
+
+
+def driver_of(values: Mapping[str, str]) -> str:
+    """Who moves the arm, from the values of a safety verdict or state: a source such as "policy"; "" for nobody."""
+    return values.get("source", "") if values.get("state") in DRIVEN else ""
+
+
+def text_of(value: Any) -> str:
+    """How a value is written into an entry: the other side of `values_of`, wherever entries are made."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Demonstrations on disk: bags that survive anything, their labels, and the training data made of them."""

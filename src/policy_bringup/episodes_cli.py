@@ -1,0 +1,288 @@
+"""`policy episodes ...`: look at recorded episodes, label, check, repair, split and convert them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from policy_bringup import runner, tables
+from policy_bringup.control.kinematics import Chain
+from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core import graph
+from policy_bringup.core.config import load
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.errors import EpisodeError
+from policy_bringup.core.types import Contract, StateSample
+from policy_bringup.episodes.convert import convert
+from policy_bringup.episodes.frames import load_frames
+from policy_bringup.episodes.journal import Journal, Outcome, load_journal, save_journal
+from policy_bringup.episodes.layout import bag_path, episodes
+from policy_bringup.episodes.page import write_index, write_page
+from policy_bringup.episodes.quality import measure
+from policy_bringup.episodes.quality_config import QualityConfig
+from policy_bringup.episodes.recovery import is_clean, recover
+from policy_bringup.episodes.splits import SPLIT_FILE, load_split, save_split, split
+from policy_bringup.episodes.statistics import save_statistics, statistics
+
+Folder = tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class ListEpisodes:
+    """List the episodes of a dataset: label, who drove, length, quality."""
+
+    dataset: Folder
+
+    def __call__(self) -> int:
+        """Prints one line per episode."""
+        rows: dict[str, Journal | str] = {}
+        for folder in episodes(self.dataset):
+            try:
+                rows[folder.name] = load_journal(folder) if is_clean(folder) else "not closed: run `recover`"
+            except EpisodeError as error:
+                rows[folder.name] = str(error)
+        tables.print_episodes(rows)
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Write an HTML page with curves and pictures: of one episode, or of a whole dataset with an index."""
+
+    path: Folder
+    """An episode's folder, or a dataset."""
+    out: Path = Path("build/episodes")
+    """Folder for the pages."""
+
+    def __call__(self) -> int:
+        """Prints where the page is; 1 if an episode could not be shown."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if bag_path(self.path).exists():
+            print(write_page(self.path, self.out))
+            return 0
+        failed: dict[str, str] = {}
+        folders = episodes(self.path)
+        with _progress("pages") as progress:
+            for count, folder in enumerate(folders, 1):
+                try:
+                    write_page(folder, self.out)
+                except EpisodeError as error:
+                    failed[folder.name] = str(error)
+                progress(count, len(folders), folder.name)
+        return _said(str(write_index(self.path, self.out)), failed)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Say what became of an episode."""
+
+    episode: Folder
+    outcome: tyro.conf.Positional[Literal["success", "failure", "discarded"]]
+    note: str | None = None
+    """Kept with it."""
+
+    def __call__(self) -> int:
+        """Changes the journal, durably."""
+        journal = load_journal(self.episode)
+        note = journal.note if self.note is None else self.note
+        save_journal(self.episode, replace(journal, outcome=Outcome(self.outcome), note=note))
+        return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Judge the quality of recorded episodes again, from their bags."""
+
+    dataset: Folder
+    deployment: str = "grasp"
+    """Whose quality.yaml and gripper count."""
+
+    def __call__(self) -> int:
+        """Prints a verdict per episode and keeps it; 1 if any is to be recorded again."""
+        path = runner.deployment_path(self.deployment)
+        _, robot = load_deployment(path)
+        config = load(path.parent / "quality.yaml", QualityConfig)
+        good = True
+        for folder in episodes(self.dataset):
+            try:
+                quality = measure(folder, config, (robot.gripper.joint,))
+                save_journal(folder, replace(load_journal(folder), quality=quality))
+                sentence, good = quality.sentence, good and quality.ok
+            except EpisodeError as error:
+                sentence, good = str(error), False
+            print(f"{folder.name}: {sentence}")
+        return 0 if good else 1
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Rebuild bags that were not closed, after a crash or a power cut."""
+
+    dataset: Folder
+
+    def __call__(self) -> int:
+        """Prints what was rebuilt; 1 if something cannot be."""
+        failed = 0
+        for folder in episodes(self.dataset):
+            if is_clean(folder):
+                continue
+            try:
+                print(f"{folder.name}: rebuilt, its label is {recover(folder).outcome.value}")
+            except EpisodeError as error:
+                failed += 1
+                print(f"{folder.name}: {error}", file=sys.stderr)
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class SplitEpisodes:
+    """Divide a dataset by episode into train, validation and test (70, 15, 15 %)."""
+
+    dataset: Folder
+    seed: int = 0
+    include_failures: bool = False
+    """Also episodes labelled failure."""
+
+    def __call__(self) -> int:
+        """Writes split.yaml and prints the sizes."""
+        parts = split(self.dataset, self.seed, include_failures=self.include_failures)
+        save_split(self.dataset, parts, self.seed)
+        print(f"train {len(parts.train)}, validation {len(parts.validation)}, test {len(parts.test)} episodes")
+        return 0
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn bags into frames for learning: observations as the live policy would have had them, and actions."""
+
+    dataset: Folder
+    out: Path
+    """One folder of arrays per episode; finished ones are skipped when run again."""
+    deployment: str = "grasp"
+    """Whose contract says what a frame is."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+    ray: str | None = None
+    """Address of a Ray cluster, or `local`."""
+
+    def __call__(self) -> int:
+        """Prints counts and what failed; 1 if any bag did."""
+        path = runner.deployment_path(self.deployment)
+        contract = load_deployment(path)[0].contract
+        rate_hz = graph.topic("policy/action").rate_hz
+        folders = episodes(self.dataset)
+        with _progress("frames") as progress:
+            derive = partial(tool_columns, path)
+            report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress)
+        if (self.dataset / SPLIT_FILE).is_file():
+            train = [self.out / name for name in load_split(self.dataset).train if (self.out / name).is_dir()]
+            frames = (load_frames(folder, contract) for folder in train)
+            save_statistics(self.out / "statistics.json", statistics(frames, contract))
+        return _said(f"{len(report.done)} converted, {len(report.skipped)} were there already", report.failed)
+
+
+@dataclass(frozen=True)
+class ExportLerobot:
+    """Write converted episodes as a LeRobotDataset v3."""
+
+    frames: Folder
+    """Folder written by `convert`."""
+    out: Path
+    """New folder."""
+    deployment: str = "grasp"
+    """Whose contract the frames follow."""
+    include_failures: bool = False
+    """Also episodes labelled failure."""
+
+    def __call__(self) -> int:
+        """Prints counts and losses; 1 if an episode was left out."""
+        from policy_bringup.episodes.lerobot_export import export_lerobot, sources
+
+        kept = [s for s in sources(episodes(self.frames)) if s.outcome is Outcome.SUCCESS or self.include_failures]
+        with _progress("episodes") as progress:
+            report = export_lerobot(kept, self.out, _contract(self.deployment), progress=progress)
+        return _said(f"{report.episodes} episodes, {report.frames} frames at {report.fps} Hz", report.failed)
+
+
+@dataclass(frozen=True)
+class ImportLerobot:
+    """Read a LeRobotDataset v3 into frames."""
+
+    dataset: Folder
+    out: Path
+    """New folder."""
+    deployment: str = "grasp"
+    """Whose contract the frames must follow."""
+    by_position: bool = False
+    """Take the columns of state and action as they come, whatever they are called."""
+
+    def __call__(self) -> int:
+        """Prints counts; 1 if an episode was left out."""
+        from policy_bringup.episodes.lerobot_import import ImportSettings, import_lerobot
+
+        settings = ImportSettings(by_position=self.by_position)
+        with _progress("episodes") as progress:
+            report = import_lerobot(self.dataset, self.out, _contract(self.deployment), settings, progress)
+        return _said(f"{report.episodes} episodes, {report.frames} frames", report.failed)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Recorded episodes: list, show, label, check, recover, split, convert, exchange with LeRobot."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ListEpisodes, tyro.conf.subcommand("list")]
+        | Annotated[Show, tyro.conf.subcommand("show")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Check, tyro.conf.subcommand("check")]
+        | Annotated[Recover, tyro.conf.subcommand("recover")]
+        | Annotated[SplitEpisodes, tyro.conf.subcommand("split")]
+        | Annotated[Convert, tyro.conf.subcommand("convert")]
+        | Annotated[ExportLerobot, tyro.conf.subcommand("export-lerobot")]
+        | Annotated[ImportLerobot, tyro.conf.subcommand("import-lerobot")]
+    ]
+
+    def __call__(self) -> int:
+        """Runs the one that was chosen."""
+        return self.action()
+
+
+def tool_columns(deployment: Path) -> Callable[[StateSample], StateSample]:
+    """Joint sample -> tool columns of a deployment's robot; made anew in every worker process."""
+    _, robot = load_deployment(deployment)
+    chain = Chain.from_urdf(deployment.parent / robot.urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
+    return Proprioception(robot, chain).tool
+
+
+def _contract(deployment: str) -> Contract:
+    return load_deployment(runner.deployment_path(deployment))[0].contract
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}"),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=None, name="")
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, name=name)
+
+
+def _said(sentence: str, failed: Mapping[str, str]) -> int:
+    print(sentence)
+    for name, reason in failed.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,113 @@
+"""`arm/hand_guide`: lets a person lead the arm by hand, and takes it back where they leave it.
+
+The robot's side makes the arm compliant when asked on `robot/compliant`: the simulator lets its servos go. With
+ros2_control the server of that service has to switch from the trajectory controller to a gravity compensating one
+(controller_manager's switch_controller); no such server is part of this package, and none has been run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from std_srvs.srv import SetBool
+
+from policy_bringup.core.decoding import DRIVEN
+from policy_bringup.nodes import endpoints
+
+ANSWER_S = 1.0
+ENDING = ("ESTOP", "FAULT")
+"""States of safety in which nobody leads the arm: it holds."""
+
+
+class HandGuide:
+    """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason.
+
+    Safety goes on to ask for the pose that it held before. So when the hand is gone the arm follows nothing and holds,
+    until safety is armed anew: only then does safety start from where the arm is.
+    """
+
+    def __init__(self, node: Node, trouble: Callable[[], str]) -> None:
+        self._node, self._trouble = node, trouble
+        self._robot = endpoints.client(node, "robot/compliant")
+        endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
+        self._state = ""
+        self._guided, self._follows = False, True
+
+    @property
+    def guided(self) -> bool:
+        """A person leads: no command may leave, and the measured joints are the command."""
+        return self._guided
+
+    @property
+    def follows(self) -> bool:
+        """Safe actions may move the arm."""
+        return self._follows
+
+    def sentence(self) -> str:
+        """What it does to the arm now; "" for nothing."""
+        if self._guided:
+            return "led by hand"
+        return "" if self._follows else "holding where the hand left it, until safety is armed anew"
+
+    def hear(self, state: str) -> None:
+        """Safety's state, whenever it is told. An e-stop or a fault ends the guiding."""
+        armed = state in DRIVEN and self._state not in DRIVEN
+        self._state = state
+        if state in ENDING:
+            self.end()
+        elif armed and not self._guided:
+            self._follows = True
+
+    def end(self) -> None:
+        """Takes the arm back without waiting for the robot's answer; nothing if nobody leads it."""
+        if self._guided:
+            self._robot.call_async(SetBool.Request(data=False))
+            self._guided = False
+
+    async def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        answer = self._lead if request.data else self._take_back
+        response.success, response.message = await answer()
+        return response
+
+    async def _lead(self) -> tuple[bool, str]:
+        if reason := self._refusal():
+            return False, reason
+        # No command any more before the arm yields.
+        self._guided, self._follows = True, False
+        if reason := await self._ask(True):
+            self._robot.call_async(SetBool.Request(data=False))  # a robot that yields late must not stay so
+            self._guided = False
+            return False, f"{reason}; the arm holds"
+        return True, "the arm yields to the hand"
+
+    async def _take_back(self) -> tuple[bool, str]:
+        if not self._guided:
+            return True, "the arm was not led by hand"
+        if reason := await self._ask(False):
+            return False, f"{reason}; the arm may still yield"
+        self._guided = False
+        return True, "the arm holds where it is"
+
+    def _refusal(self) -> str:
+        if trouble := self._trouble():
+            return trouble
+        if self._state == "":
+            return "the state of safety is not known yet"
+        if self._state in (*DRIVEN, *ENDING):
+            return f"safety is {self._state}; the arm is led by hand only while nothing else can move it"
+        return "" if self._robot.service_is_ready() else "nobody serves robot/compliant: this arm cannot yield"
+
+    async def _ask(self, on: bool) -> str:
+        """Asks the robot's side; returns why it has not done it, or ""."""
+        future = self._robot.call_async(SetBool.Request(data=on))
+        deadline = self._node.create_timer(ANSWER_S, future.cancel)
+        try:
+            answer = await future
+        finally:
+            self._node.destroy_timer(deadline)
+        if answer is None:
+            self._robot.remove_pending_request(future)
+            return f"the robot has not answered within {ANSWER_S:.1f} s"
+        return "" if answer.success else f"the robot refused: {answer.message}"

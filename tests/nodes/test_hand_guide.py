@@ -1,0 +1,266 @@
+"""The arm node on real DDS, with the simulated robot or a stubborn one, and a hand that pushes."""
+
+import array
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
+
+from policy_bringup.core import graph
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.types import ActionChunk
+from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.arm_node import ArmNode
+from policy_bringup.nodes.sim_node import SimNode
+from policy_bringup.sim.hand import let_go
+
+SENT, JOINTS = "arm_controller/joint_trajectory", "joint_states"
+
+
+class Bench:
+    """Everything around the arm node: safety's messages, what it commands, where the arm is, and its service."""
+
+    def __init__(self) -> None:
+        self.node = Node("operator")
+        self.commands: list[JointTrajectory] = []
+        self.joints = np.zeros(7)
+        self._state = self._publisher("safety/state")
+        self._action = self._publisher("safety/action")
+        self._joint_states = self._publisher(JOINTS)
+        for name, take in ((SENT, self.commands.append), (JOINTS, self._take_joints)):
+            entry = graph.topic(name)
+            self.node.create_subscription(endpoints.interface(entry.type), name, take, endpoints.profile(entry.qos))
+        self.client = self.node.create_client(SetBool, "arm/hand_guide")
+
+    def _publisher(self, name: str):
+        entry = graph.topic(name)
+        return self.node.create_publisher(endpoints.interface(entry.type), name, endpoints.profile(entry.qos))
+
+    def _take_joints(self, message: JointState) -> None:
+        self.joints = np.array(message.position[:7])
+
+    def say_state(self, state: str) -> None:
+        values = {"state": state, "source": "policy", "offered": ""}
+        self._state.publish(messages.diagnostics(1, messages.status("safety", "ok", state, values)))
+
+    def say_action(self, names: tuple[str, ...], row: np.ndarray) -> None:
+        chunk = ActionChunk("safety", time.time_ns(), 0, names, np.zeros(1), row[None], np.zeros(1))
+        self._action.publish(messages.table_message(chunk, "panda_link0"))
+
+    def say_joints(self, robot) -> None:
+        message = JointState(name=[*robot.joint_names, robot.gripper.joint])
+        message.header.stamp = Time(sec=1)
+        message.position = array.array("d", [*robot.home, robot.gripper.home / 2])
+        self._joint_states.publish(message)
+
+    def guide(self, on: bool) -> SetBool.Response:
+        assert self.client.wait_for_service(5.0)
+        future = self.client.call_async(SetBool.Request(data=on))
+        wait(future.done, 5.0, "the answer of arm/hand_guide")
+        return future.result()
+
+
+def wait(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain for: {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def start(config_folder) -> Iterator[Callable[..., tuple[Bench, list]]]:
+    """Configures, activates and spins nodes of these classes, beside a bench; all end with the test."""
+    rclpy.init(args=["--ros-args", "-p", f"deployment:={config_folder / 'grasp.yaml'}"])
+    bench, executor, made = Bench(), SingleThreadedExecutor(), []
+    executor.add_node(bench.node)
+    thread = threading.Thread(target=executor.spin)
+
+    def begin(*classes):
+        for node_class in classes:
+            node = node_class()
+            made.append(node)
+            node.trigger_configure()
+            assert node.refusal is None
+            node.trigger_activate()
+            executor.add_node(node)
+        thread.start()
+        return bench, made
+
+    yield begin
+    for node in made:
+        node.wind_down()
+    executor.shutdown()
+    thread.join()
+    for node in (*made, bench.node):
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def led(start):
+    """A calm robot in the simulator: bench, arm node, world with its lock."""
+    bench, (arm, sim) = start(ArmNode, SimNode)
+    wait(lambda: bench.commands and bench.joints.any(), 10.0, "the arm holding the robot")
+    bench.say_state("READY")
+    wait(lambda: bench.guide(True).success, 10.0, "the arm yielding")
+    return bench, arm, sim
+
+
+def push(sim: SimNode, force: list[float], bench: Bench, travel: float) -> None:
+    """A hand pushes until the first joint has turned that far, and lets go."""
+    before = bench.joints[0]
+    with sim._lock:
+        sim._world.push(np.array(force), np.zeros(3))
+    wait(lambda: abs(bench.joints[0] - before) > travel, 5.0, "the arm moving under the hand")
+    with sim._lock:
+        let_go(sim._world)
+
+
+def test_a_led_arm_gives_way_without_a_command_and_stays_where_it_is_left(led):
+    bench, _, sim = led
+    count = len(bench.commands)
+    push(sim, [0.0, 15.0, 0.0], bench, 0.2)
+    assert len(bench.commands) <= count + 2, "commands left while a hand led the arm"
+    assert bench.guide(False).message == "the arm holds where it is"
+    wait(lambda: len(bench.commands) > count + 20, 5.0, "the arm holding again")
+    left = bench.joints.copy()
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 50, 5.0, "half a second more")
+    np.testing.assert_allclose(bench.joints, left, atol=0.02)
+    np.testing.assert_allclose(bench.commands[-1].points[-1].positions[:7], left, atol=0.02)
+
+
+def test_what_safety_still_asks_for_is_not_followed_until_it_is_armed_anew(led):
+    bench, arm, sim = led
+    names = arm.deployment.contract.action.names
+    push(sim, [0.0, 15.0, 0.0], bench, 0.2)
+    left = bench.joints[0]
+    bench.guide(False)
+    tool = arm._proprioception.measured(arm._sample, arm._action)
+    stale = tool + np.array([0.0, -0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 20.0])
+    followed = arm._arm.counts.followed
+    for _ in range(30):
+        bench.say_action(names, stale)
+        time.sleep(0.01)
+    assert arm._arm.counts.followed == followed
+    assert abs(bench.joints[0] - left) < 0.1
+    bench.say_state("ACTIVE")
+    wait(lambda: arm._guide.follows, 5.0, "the news that safety is armed")
+    bench.say_action(names, tool + np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 20.0]))
+    wait(lambda: arm._arm.counts.followed > followed, 5.0, "the arm following")
+
+
+def test_arming_while_the_hand_leads_moves_nothing(led):
+    bench, arm, _ = led
+    bench.say_state("ACTIVE")
+    wait(lambda: arm._guide._state == "ACTIVE", 5.0, "the news that safety is armed")
+    assert arm._guide.guided
+    assert not arm._guide.follows
+    assert bench.guide(False).success
+    assert not arm._guide.follows, "what was armed for the old pose must not be followed"
+
+
+@pytest.mark.parametrize("state", ["ESTOP", "FAULT"])
+def test_an_emergency_stop_takes_the_arm_back(led, state):
+    bench, arm, sim = led
+    count = len(bench.commands)
+    bench.say_state(state)
+    wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding again")
+    assert not arm._guide.guided
+    before = bench.joints.copy()
+    with sim._lock:
+        sim._world.push(np.array([0.0, 15.0, 0.0]), np.zeros(3))
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 50, 5.0, "half a second of pushing")
+    np.testing.assert_allclose(bench.joints, before, atol=0.02)
+
+
+@pytest.fixture
+def stubborn(start, robot_of_deployment):
+    """An arm node whose robot says no, or nothing at all; `answers` decides."""
+
+    def make(answers: bool):
+        bench, (arm,) = start(ArmNode)
+        if answers:
+
+            def refuse(_request, response):
+                response.success, response.message = False, "this arm is bolted"
+                return response
+
+            bench.node.create_service(SetBool, "robot/compliant", refuse)
+        deadline = time.monotonic() + 10.0
+        while not arm._began and time.monotonic() < deadline:
+            bench.say_joints(robot_of_deployment)
+            time.sleep(0.02)
+        assert arm._began
+        return bench, arm
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def robot_of_deployment(config_folder):
+    return load_deployment(config_folder / "grasp.yaml")[1]
+
+
+def test_without_news_from_safety_nobody_leads_the_arm(stubborn):
+    bench, arm = stubborn(answers=True)
+    answer = bench.guide(True)
+    assert not answer.success
+    assert answer.message == "the state of safety is not known yet"
+    assert not arm._guide.guided
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "RETRY", "ESTOP", "FAULT"])
+def test_while_safety_is_not_calm_nobody_leads_the_arm(stubborn, state):
+    bench, arm = stubborn(answers=True)
+    bench.say_state(state)
+    wait(lambda: arm._guide._state == state, 5.0, "the state of safety")
+    answer = bench.guide(True)
+    assert not answer.success
+    assert answer.message.startswith(f"safety is {state}")
+
+
+def test_a_robot_that_refuses_to_yield_is_held_as_before(stubborn):
+    bench, arm = stubborn(answers=True)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    answer = bench.guide(True)
+    assert not answer.success
+    assert answer.message == "the robot refused: this arm is bolted; the arm holds"
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding")
+
+
+def test_a_robot_without_a_compliant_mode_says_so(stubborn):
+    bench, arm = stubborn(answers=False)
+    bench.say_state("READY")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    answer = bench.guide(True)
+    assert (answer.success, answer.message) == (False, "nobody serves robot/compliant: this arm cannot yield")
+    assert bench.guide(False).message == "the arm was not led by hand"
+
+
+def test_a_robot_that_never_answers_is_not_waited_for(stubborn):
+    bench, arm = stubborn(answers=False)
+    deaf = Node("deaf_robot")  # nobody spins it
+    try:
+        deaf.create_service(SetBool, "robot/compliant", lambda _request, response: response)
+        bench.say_state("READY")
+        wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+        wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+        answer = bench.guide(True)
+        assert (answer.success, answer.message) == (False, "the robot has not answered within 1.0 s; the arm holds")
+        assert not arm._guide.guided
+    finally:
+        deaf.destroy_node()

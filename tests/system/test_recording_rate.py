@@ -1,0 +1,28 @@
+"""Nothing is lost at the full rate of three cameras."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 60
+
+
+def test_a_minute_of_three_cameras_of_640x480_and_100_hz_joints_is_recorded_without_a_loss(domain_id, tmp_path: Path):
+    (ROOT / "build").mkdir(exist_ok=True)
+    path = tmp_path / "report.json"
+    program = [sys.executable, str(ROOT / "benchmarks" / "recorder.py"), "--seconds", str(SECONDS)]
+    done = subprocess.run(
+        [*program, "--json", str(path), "--domain-id", str(domain_id)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(path.read_text())
+    pictures = [count for name, count in report["topics"].items() if name.endswith("/image_raw")]
+    assert len(pictures) == 3
+    for count in (*pictures, report["topics"]["joint_states"]):
+        assert count["written"] == count["received"]
+        assert count["dropped"] == count["lost"] == 0
+    for count in pictures:
+        assert count["written"] >= 0.95 * 30 * SECONDS
+    assert report["topics"]["joint_states"]["written"] >= 0.95 * 100 * SECONDS
