@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rclpy
@@ -26,6 +27,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.table import Table
 from rosbags.rosbag2 import StoragePlugin
@@ -63,7 +65,7 @@ def send(topic: str) -> int:
     """A camera or a robot: publishes at the rate of core/graph.py until SIGTERM. Prints what it has sent."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     is_camera = topic.startswith("camera/")
     node = Node("camera" if is_camera else "sim")
     output, period_s = endpoints.publisher(node, topic), (1 / 30 if is_camera else 1 / 100)
@@ -89,30 +91,45 @@ def _joints(count: int) -> JointState:
     return JointState(name=names, position=positions, velocity=[0.0] * 9, effort=[0.0] * 9)
 
 
+class Plan(NamedTuple):
+    """How to start a process."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+def recorder_process(deployment: Path, dataset: Path, domain_id: int, operator: str = "") -> Plan:
+    """The recorder node alone."""
+    options = Options("hardware", deployment, source="none", record=dataset, operator=operator, domain_id=domain_id)
+    (process,) = [process for process in processes(options) if process.name == "recorder"]
+    return Plan(command_line(process), {**os.environ, **process.environment})
+
+
+def start_senders(topics: Sequence[str], domain_id: int) -> list[subprocess.Popen[bytes]]:
+    """One process per topic; this process hears them too."""
+    os.environ.update(environment(ROOT / "config", domain_id, pictures=True))
+    program = [sys.executable, str(ROOT / "benchmarks" / "recorder.py"), "--domain-id", str(domain_id), "--send"]
+    return [subprocess.Popen([*program, topic], stdout=subprocess.DEVNULL) for topic in topics]
+
+
 def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
     """Returns the episode's folder, the recorder's share of a core, and the seconds that stopping took."""
     cameras = [f"cam{i}" for i in range(choice.cameras)]
-    deployment = _deployment(site, cameras)
-    options = Options("hardware", deployment, source="none", record=site / "demos", domain_id=choice.domain_id)
-    (plan,) = [process for process in processes(options) if process.name == "recorder"]
-    variables = {**os.environ, **environment(ROOT / "config", choice.domain_id, pictures=True)}
-    topics = [*(f"camera/{camera}/image_raw" for camera in cameras), "joint_states"]
-    program = [sys.executable, __file__, "--domain-id", str(choice.domain_id), "--send"]
-    started = [subprocess.Popen([*program, topic], env=variables, stdout=subprocess.DEVNULL) for topic in topics]
-    recorder = subprocess.Popen(command_line(plan), env={**os.environ, **plan.environment})
+    plan = recorder_process(deployment_with_cameras(site, cameras), site / "demos", choice.domain_id)
+    started = start_senders([*(f"camera/{camera}/image_raw" for camera in cameras), "joint_states"], choice.domain_id)
+    recorder = subprocess.Popen(plan.command, env=plan.environment)
     try:
-        os.environ.update(variables)
         rclpy.init()
         node, executor = Node("operator"), SingleThreadedExecutor()
         executor.add_node(node)
-        _press(node, executor, "recorder/start")
+        press(node, executor, "recorder/start")
         used, began = _cpu_s(recorder.pid), time.monotonic()
         while (left := choice.seconds - (time.monotonic() - began)) > 0:
             print(f"\r{left:4.0f} s left ", end="", file=sys.stderr, flush=True)
             time.sleep(min(1.0, left))
         share = (_cpu_s(recorder.pid) - used) / (time.monotonic() - began)
         asked = time.monotonic()
-        print(f"\r{_press(node, executor, 'recorder/stop')}")
+        print(f"\r{press(node, executor, 'recorder/stop')}")
         took_s = time.monotonic() - asked
     finally:
         for process in (*started, recorder):
@@ -122,11 +139,12 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
     return folder, share, took_s
 
 
-def _press(node: Node, executor: SingleThreadedExecutor, name: str) -> str:
-    client = node.create_client(Trigger, name)
+def press(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any = Trigger, request: Any = None) -> str:
+    """Calls a service and returns what it says."""
+    client = node.create_client(kind, name)
     while not client.service_is_ready():
         executor.spin_once(timeout_sec=0.1)
-    future = client.call_async(Trigger.Request())
+    future = client.call_async(request or kind.Request())
     executor.spin_until_future_complete(future, timeout_sec=60.0)
     return str(future.result().message)
 
@@ -136,7 +154,8 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _deployment(site: Path, cameras: list[str]) -> Path:
+def deployment_with_cameras(site: Path, cameras: list[str]) -> Path:
+    """The grasping deployment with these cameras at 640x480, in a folder of its own."""
     folder = site / "config"
     folder.mkdir()
     (site / "models").symlink_to(ROOT / "models")
@@ -190,6 +209,7 @@ def main(choice: Recorder) -> int:
     """Prints the tables; 0 if nothing was lost."""
     if choice.send:
         return send(choice.send)
+    (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:
         folder, share, took_s = record(choice, Path(scratch))
         journal = load_journal(folder)

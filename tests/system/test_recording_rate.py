@@ -1,4 +1,4 @@
-"""Nothing is lost at the full rate of three cameras."""
+"""Nothing is lost at the full rate of three cameras, and next to nothing when the recorder is killed."""
 
 import json
 import subprocess
@@ -26,3 +26,15 @@ def test_a_minute_of_three_cameras_of_640x480_and_100_hz_joints_is_recorded_with
     for count in pictures:
         assert count["written"] >= 0.95 * 30 * SECONDS
     assert report["topics"]["joint_states"]["written"] >= 0.95 * 100 * SECONDS
+
+
+def test_a_recorder_killed_at_random_times_leaves_bags_that_are_whole_after_recovery(domain_id, tmp_path: Path):
+    path = tmp_path / "report.json"
+    program = [sys.executable, str(ROOT / "benchmarks" / "killed_recorder.py"), "--kills", "6"]
+    done = subprocess.run(
+        [*program, "--json", str(path), "--domain-id", str(domain_id)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lost_s = json.loads(path.read_text())["lost_s"]
+    assert len(lost_s) == 6
+    assert max(lost_s) <= 0.6

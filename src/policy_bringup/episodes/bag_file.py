@@ -93,11 +93,20 @@ class BagFile:
                 attachment.create_time, attachment.log_time, attachment.name, attachment.media_type, attachment.data
             )
 
-    def flush(self) -> None:
-        """Closes the chunk and waits until the disk has everything."""
+    def hand_over(self) -> None:
+        """Closes the chunk: what is in it survives the end of this process, if not yet a power cut."""
         with self._guard():
             self._writer.flush()
+
+    def sync(self) -> None:
+        """Waits until the disk has what was handed over. May be called from a thread of its own."""
+        with self._guard():
             self._disk.sync()
+
+    def flush(self) -> None:
+        """Both: the disk has everything."""
+        self.hand_over()
+        self.sync()
 
     def finish(self) -> None:
         """Index and footer; the file is complete and durable when this returns."""

@@ -74,6 +74,15 @@ class BagWriter:
             )
         self._file.add_message(channel, data, log_ns, publish_ns)
 
+    def hand_over(self) -> None:
+        """Everything written so far survives the end of this process when this returns, if not yet a power cut."""
+        self._file.hand_over()
+
+    def sync(self) -> None:
+        """What was handed over so far is on the disk when this returns. May be called from a thread of its own: a disk
+        can take its time."""
+        self._file.sync()
+
     def flush(self) -> None:
         """Everything written so far is on the disk when this returns."""
         self._file.flush()

@@ -1,6 +1,7 @@
 """One episode being recorded: what arrives is queued, counted, written and judged, and nothing vanishes uncounted.
 
-The journal comes first, as a failure; then the bag. A thread of its own writes, so that a slow disk delays nobody.
+The journal comes first, as a failure; then the bag. A thread of its own writes, so that a slow disk delays nobody, and
+another one waits for the disk, so that what arrives meanwhile leaves this process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
 from policy_bringup.episodes.journal import Journal, TopicCount, save_journal, to_record
 from policy_bringup.episodes.quality import QualityMeter
 
+HAND_OVER_S = 0.1
+"""How often a chunk is closed: what arrived longer ago survives the end of this process, whatever the disk does."""
 PICTURE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -66,8 +69,10 @@ class Recording:
         self._stopping = False
         save_journal(folder, journal)
         self._writer = BagWriter(folder, topics, to_record(journal))
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._run, self._sync)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def counts(self) -> dict[str, TopicCount]:
@@ -112,7 +117,8 @@ class Recording:
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         quality = self._meter.verdict()
         journal = replace(self.journal, stopped_ns=stopped_ns, counts=self.counts, quality=quality)
         if self.failure is None:
@@ -142,25 +148,38 @@ class Recording:
         return excess <= 0
 
     def _run(self) -> None:
-        flushed_s = time.monotonic()
         try:
-            while True:
-                with self._condition:
-                    due_s = flushed_s + self._flush_s - time.monotonic()
-                    self._condition.wait_for(lambda: self._queue or self._stopping, max(0.0, due_s))
-                    message = self._queue.popleft() if self._queue else None
-                    ending = self._stopping
-                if message is not None:
-                    self._write(message)
-                elif ending:
-                    return
-                if time.monotonic() - flushed_s >= self._flush_s:
-                    self._writer.flush()
-                    flushed_s = time.monotonic()
+            self._drain()
         except EpisodeError as error:
             self._give_up(str(error))
         except Exception as error:  # the thread's edge: nothing above it would hear of it
             self._give_up(f"{self.folder.name}: writing failed ({error!r})")
+        finally:
+            self._ended.set()
+
+    def _drain(self) -> None:
+        handed_s = time.monotonic()
+        while True:
+            with self._condition:
+                due_s = handed_s + HAND_OVER_S - time.monotonic()
+                self._condition.wait_for(lambda: self._queue or self._stopping, max(0.0, due_s))
+                message = self._queue.popleft() if self._queue else None
+                ending = self._stopping
+            if message is not None:
+                self._write(message)
+            elif ending:
+                return
+            if time.monotonic() - handed_s >= HAND_OVER_S:
+                self._writer.hand_over()
+                handed_s = time.monotonic()
+
+    def _sync(self) -> None:
+        while not self._ended.wait(self._flush_s):
+            try:
+                self._writer.sync()
+            except EpisodeError as error:
+                self._give_up(str(error))
+                return
 
     def _write(self, message: _Waiting) -> None:
         self._writer.write(message.topic, message.data, message.log_ns, message.publish_ns)
