@@ -980,6 +980,16 @@ def test_a_reset_waits_for_half_a_second_of_standing_still(bench):
     assert b.step(Reset()).accepted
 
 
+def test_a_reset_waits_for_half_a_second_of_standing_still_from_the_first_joint_state_on(bench):
+    b = bench()
+    b.step(EStop(True))
+    b.step(EStop(False))
+    b.ticks(50)
+    assert not b.step(Reset()).accepted
+    b.tick()
+    assert b.step(Reset()).accepted
+
+
 def test_still_means_within_the_tolerance_of_where_it_was(bench):
     b = bench().active()
     b.step(EStop(True))

@@ -182,20 +182,25 @@ def run(node_class: Callable[[], BringupNode]) -> int:
     if not node.autostart or _autostart(node):
         # The executor has a thread of its own, since a signal does not wake it; asking it to wake up now and then
         # instead would cost more than all its callbacks together.
-        thread = threading.Thread(target=_spin, args=(executor, node), daemon=True)
+        stopped = threading.Event()
+        thread = threading.Thread(target=_spin, args=(executor, node, stopped), daemon=True)
         thread.start()
         node.ended.wait()
         node.wind_down()
-        executor.shutdown()
+        stopped.set()
+        executor.wake()
         thread.join(timeout=1.0)
+        executor.shutdown(timeout_sec=1.0)
     node.destroy_node()
     rclpy.try_shutdown()
     return _say_why(node)
 
 
-def _spin(executor: SingleThreadedExecutor, node: BringupNode) -> None:
+def _spin(executor: SingleThreadedExecutor, node: BringupNode, stopped: threading.Event) -> None:
+    """Until `stopped`: an executor that is shut down while it spins in another thread falls over its own remains."""
     try:
-        executor.spin()
+        while not stopped.is_set():
+            executor.spin_once()
     except ExternalShutdownException:
         pass
     except Exception:

@@ -1,6 +1,6 @@
 """The rules. They ask for membership, `lo <= x <= hi`, which a NaN fails; never for violation, which a NaN passes.
 
-A Finding is the first bad step of `(k, m)` values and the reason, or None.
+A Finding is how many steps are good before the first bad one, and what is wrong with that one (None: there is none).
 """
 
 from __future__ import annotations
@@ -14,41 +14,38 @@ from policy_bringup.safety.limits import WINDOW_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, outside
 from policy_bringup.safety.state import Measured, Memory, Proposal, Reference, Source
 
-Finding = tuple[int, Reason] | None
+Finding = tuple[int, Reason | None]
 UNCERTAINTY, CERTAIN = (Column(UNCERTAINTY_COLUMN, ""),), np.zeros(1)
 
 
 def judge(m: Memory, proposal: Proposal, source: Source) -> tuple[Source, Reference] | Reason:
-    """All nine rules: the source with its new plan and where that leads on this tick, or why not.
+    """All nine rules: the source with its new plan and where that leads on this tick, or why it is refused.
 
     A path that cannot start from what was last emitted, but lies at the measured pose, starts there: holding recovers.
     """
     chunk, limits = proposal.chunk, m.limits
-    refused = _envelope(m, proposal, source.stamp_ns) or m.hazard
+    refused = _envelope(m, proposal, source.stamp_ns) or m.hazard or _unsure(chunk)
     if refused is not None:
         return refused
     origin_ns = min(m.now_ns, chunk.received_ns, m.now_ns - m.stamp_now_ns + chunk.stamp_ns)
     ahead_s = chunk.times_s - (m.now_ns - origin_ns) / 1e9
     first = int(ahead_s.searchsorted(limits.period_s / 2))
-    found = _first(
-        _sure(chunk.uncertainty, len(ahead_s), limits),
-        _within(Rule.BOUNDS, limits.spec.columns, chunk.values, limits.lower, limits.upper),
-    )
-    cut, reason = found or (len(ahead_s), Reason(Rule.AGE, "every step of the action lies in the past"))
-    start, path = m.reference, chunk.values[first:cut]
-    found = _path(m, start, path, ahead_s[first:cut])
-    if found is not None and found[0] == 0 and m.alike(path[0], m.rebased().value):
+    unsure = _within(Rule.UNCERTAINTY, UNCERTAINTY, chunk.uncertainty[:, None], CERTAIN, limits.most_unsure)
+    beyond = _within(Rule.BOUNDS, limits.spec.columns, chunk.values, limits.lower, limits.upper)
+    end, reason = unsure if unsure[0] <= beyond[0] else beyond
+    start, path = m.reference, chunk.values[first:end]
+    good, abrupt = _path(m, start, path, ahead_s[first:end])
+    if good == 0 and abrupt is not None and m.alike(path[0], m.rebased().value):
         start = m.rebased()
-        found = _path(m, start, path, ahead_s[first:cut])
-    cut, reason = (first + found[0], found[1]) if found is not None else (cut, reason)
-    if cut <= first:
-        return reason
-    calm = cut == len(ahead_s) and chunk.uncertainty.max() <= limits.calm
+        good, abrupt = _path(m, start, path, ahead_s[first:end])
+    if good == 0:
+        return abrupt or reason or Reason(Rule.AGE, "every step of the action lies in the past")
+    end = first + good
+    calm = end == len(ahead_s) and bool(chunk.uncertainty.max() <= limits.calm)
     expires_ns = origin_ns + round(limits.config.action_timeout_s * 1e9)
-    plan = (origin_ns, expires_ns, chunk.times_s[first:cut], chunk.values[first:cut], bool(calm))
-    source = Source(source.name, None, chunk.stamp_ns, *plan)
-    moved = follow(m, source, start)
-    return moved if isinstance(moved, Reason) else (source, moved)
+    plan = Source(None, chunk.stamp_ns, origin_ns, expires_ns, chunk.times_s[first:end], path[:good], calm)
+    moved = follow(m, plan, start)
+    return moved if isinstance(moved, Reason) else (plan, moved)
 
 
 def follow(m: Memory, source: Source, start: Reference) -> Reference | Reason:
@@ -61,10 +58,10 @@ def follow(m: Memory, source: Source, start: Reference) -> Reference | Reason:
     if k == len(ahead_s):
         return start.braked(limits, m.dt_s)
     step = (source.values[k] - start.value) * (m.dt_s / (ahead_s[k] + m.dt_s))
-    value = start.value + step
-    net = value - start.recent[0]
-    found = _motion(limits, start, value[None], step[None] / m.dt_s, net[None], step[None], value[None])
-    return found[1] if found is not None else start.moved(value, m.dt_s)
+    value, velocity = start.value + step, step / m.dt_s
+    change, net = velocity - start.velocity, value - start.recent[0]
+    _, abrupt = _motion(limits, value, velocity, change, net, step, value)
+    return abrupt or start.moved(value, m.dt_s)
 
 
 def hazard(m: Memory, gap_s: float) -> Reason | None:
@@ -74,10 +71,11 @@ def hazard(m: Memory, gap_s: float) -> Reason | None:
         return m.measured
     if m.now_ns - m.echo_ns > config.frozen_time_s * 1e9:
         return Reason(Rule.STATE, "the joint state is frozen: the command has changed and it has not")
+    stale = _age(m, m.measured, config.state_timeout_s, Rule.STATE)
     bounds = limits.joint_lower, limits.joint_upper
-    found = _within(Rule.BREACH, limits.joints, m.measured.joints[None], *bounds)
+    _, breach = _within(Rule.BREACH, limits.joints, m.measured.joints, *bounds)
     late = None if 0.0 < gap_s <= config.late_tick_s else Reason(Rule.LATE_TICK, f"a tick came after {gap_s:.3f} s")
-    return _age(m, m.measured, config.state_timeout_s, Rule.STATE) or (found[1] if found is not None else late)
+    return stale or breach or late
 
 
 def payload(event: Measured, limits: Limits) -> Reason | None:
@@ -112,51 +110,48 @@ def _envelope(m: Memory, proposal: Proposal, last_ns: int) -> Reason | None:
 
 def _age(m: Memory, item: ActionChunk | Measured, timeout_s: float, rule: Rule) -> Reason | None:
     """Rule 5, by both clocks: a stamp from the future must not live for ever."""
-    lower_ns, upper_ns = round(-m.limits.config.future_tolerance_s * 1e9), round(timeout_s * 1e9)
+    youngest_s = -m.limits.config.future_tolerance_s
     for clock, age_ns in (("stamp", m.stamp_now_ns - item.stamp_ns), ("arrival", m.now_ns - item.received_ns)):
-        if not lower_ns <= age_ns <= upper_ns:
-            age_s = max(-(10**18), min(10**18, age_ns)) / 1e9  # a hostile stamp is too large for a float
-            return outside(rule, Column(f"age by {clock}", "s"), age_s, lower_ns / 1e9, timeout_s)
+        age_s = max(-(10**18), min(10**18, age_ns)) / 1e9  # a hostile stamp is too large for a float
+        if not youngest_s <= age_s <= timeout_s:
+            return outside(rule, Column(f"age by {clock}", "s"), age_s, youngest_s, timeout_s)
     return None
 
 
-def _sure(uncertainty: Array, steps: int, limits: Limits) -> Finding:
-    """Rule 7."""
-    if not _is_table(uncertainty, (steps,)) or not np.isfinite(uncertainty).all():
-        return 0, Reason(Rule.UNCERTAINTY, "the uncertainty of the action is missing or not finite")
-    return _within(Rule.UNCERTAINTY, UNCERTAINTY, uncertainty[:, None], CERTAIN, limits.most_unsure)
+def _unsure(chunk: ActionChunk) -> Reason | None:
+    """Rule 7 without the threshold, which cuts a chunk."""
+    if _is_table(chunk.uncertainty, chunk.times_s.shape) and np.isfinite(chunk.uncertainty).all():
+        return None
+    return Reason(Rule.UNCERTAINTY, "the uncertainty of the action is missing or not finite")
 
 
 def _path(m: Memory, start: Reference, path: Array, ahead_s: Array) -> Finding:
     """Rule 9 for the straight lines from `start` through `path` `(k, m)`, whose steps lie `ahead_s` `(k,)` from now."""
     points, when = np.concatenate((start.value[None], path)), np.concatenate(([-m.dt_s], ahead_s))
     velocity = (points[1:] - points[:-1]) / (when[1:] - when[:-1])[:, None]
-    before = points[when.searchsorted(when[1:] - WINDOW_S)]
-    return _motion(m.limits, start, path, velocity, path - before)
-
-
-def _motion(limits: Limits, start: Reference, path: Array, velocity: Array, *more: Array) -> Finding:
-    """Room to brake before a bound (none for what one tick can stop, else v^2 / 2a), velocity, its change, which takes
-    place within one tick, and `more`: tables `(k, m)` side by side in the order of limits.motion."""
-    speed = np.abs(velocity)
-    stand = path + np.where(speed <= limits.stops_at_once, 0.0, velocity * speed / limits.twice_acceleration)
     change = velocity - np.concatenate((start.velocity[None], velocity[:-1]))
-    table = np.concatenate((stand, velocity, change, *more), axis=1)
-    n = table.shape[1]
+    before = points.take(when.searchsorted(when[1:] - WINDOW_S), axis=0)
+    return _motion(m.limits, path, velocity, change, path - before)
+
+
+def _motion(limits: Limits, path: Array, velocity: Array, *more: Array) -> Finding:
+    """Where braking would end (v^2 / 2a further; at once for what one tick can stop), velocity, and `more`: `(m,)`, or
+    tables `(k, m)`, side by side in the order of limits.motion. A change of velocity takes place within one tick."""
+    speed = np.abs(velocity)
+    stand = path + velocity * speed * (speed > limits.stops_at_once) / limits.twice_acceleration
+    table = np.concatenate((stand, velocity, *more), axis=-1)
+    n = table.shape[-1]
     return _within(Rule.ABRUPTNESS, limits.motion, table, limits.motion_lower[:n], limits.motion_upper[:n])
 
 
 def _within(rule: Rule, columns: Sequence[Column], values: Array, lower: Array, upper: Array) -> Finding:
+    """For `values` `(k, m)`, or `(m,)`: one step, of which only the reason counts."""
     good = (lower <= values) & (values <= upper)
     if np.count_nonzero(good) == good.size:
-        return None
-    k, i = divmod(int(np.argmin(good)), values.shape[1])
-    return k, outside(rule, columns[i], float(values[k, i]), float(lower[i]), float(upper[i]))
-
-
-def _first(*findings: Finding) -> Finding:
-    """The one with the earliest step; of equals, the first."""
-    return min((finding for finding in findings if finding is not None), key=lambda f: f[0], default=None)
+        return len(values), None
+    at = int(good.argmin())
+    k, i = divmod(at, values.shape[-1])
+    return k, outside(rule, columns[i], float(values.flat[at]), float(lower[i]), float(upper[i]))
 
 
 def _is_table(array: object, shape: tuple[int, ...]) -> bool:

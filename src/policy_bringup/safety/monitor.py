@@ -57,13 +57,14 @@ class SafetyMonitor:
     @property
     def offered(self) -> str:
         """The source that arming would put in charge: the first with an acceptable action in time; "" for none."""
-        return next((source.name for source in self._m.sources if self._m.now_ns <= source.expires_ns), "")
+        return next((name for name, source in self._m.sources.items() if self._m.now_ns <= source.expires_ns), "")
 
     def step(self, event: object, now_ns: int) -> Reply:
         """Takes in one event of state.py; a refused one changes nothing. Never raises: an error inside is a FAULT."""
         self._set(now_ns=now_ns)
         try:
-            refusal = self._handlers.get(type(event), SafetyMonitor._on_unknown)(self, event)
+            handle = self._handlers.get(type(event))
+            refusal = handle(self, event) if handle else "unknown event"
         except Exception as error:
             refusal = self._fault(f"error in the monitor: {type(error).__name__}")
         return Reply(not refusal, refusal or "accepted")
@@ -75,9 +76,8 @@ class SafetyMonitor:
         except Exception as error:
             self._fault(f"error in the monitor: {type(error).__name__}")
             self._set(silent=True)
-        m = self._m
-        self._set(records=())
-        stamp_ns, selected = (m.source.stamp_ns, m.source.name) if m.state in (State.ACTIVE, State.RETRY) else (0, "")
+        m, self._m = self._m, self._m._replace(records=())
+        stamp_ns, selected = (m.source.stamp_ns, m.selected) if m.state in (State.ACTIVE, State.RETRY) else (0, "")
         output = None if m.silent else m.reference.value
         return Verdict(m.state, output, stamp_ns, selected, m.judgement, m.records, m.tries)
 
@@ -93,12 +93,10 @@ class SafetyMonitor:
     def _tick(self, now_ns: int, stamp_now_ns: int) -> None:
         m, gap_s, period_s = self._m, (now_ns - self._m.ticked_ns) / 1e9, self._m.limits.period_s
         dt_s = min(max(gap_s, period_s / 2), 2 * period_s)
-        m = m._replace(now_ns=now_ns, ticked_ns=now_ns, stamp_now_ns=stamp_now_ns, dt_s=dt_s)
-        if m.echo is None:
-            m = m._replace(echo=m.reference.value, echo_ns=now_ns)
-        elif m.alike(m.reference.value, m.echo):
-            m = m._replace(echo_ns=now_ns)
-        self._m = m._replace(hazard=checks.hazard(m, gap_s))
+        echo = m.reference.value if m.echo is None else m.echo
+        echo_ns = now_ns if m.echo is None or m.alike(m.reference.value, echo) else m.echo_ns
+        self._set(now_ns=now_ns, ticked_ns=now_ns, stamp_now_ns=stamp_now_ns, dt_s=dt_s, echo=echo, echo_ns=echo_ns)
+        self._set(hazard=checks.hazard(self._m, gap_s))
         moved = None
         if m.state is State.INIT:
             if self._m.hazard is None and self._beating():
@@ -119,7 +117,8 @@ class SafetyMonitor:
             return m.reference.opened(m.limits, m.dt_s)
         repeats = m.state is State.RETRY and spent_s <= REPEAT_S
         stood = m.reference.braked(m.limits, m.dt_s, m.repeat * 0.5 ** (m.tries - 1) if repeats else 0.0)
-        self._set(silent=m.silent or (m.state is State.FAULT and not stood.velocity.any()))
+        if m.state is State.FAULT and not stood.velocity.any():
+            self._set(silent=True)
         return stood
 
     def _beating(self) -> bool:
@@ -130,46 +129,49 @@ class SafetyMonitor:
         m = self._m
         return m.where is not None and m.now_ns - m.still_ns >= m.limits.config.still_time_s * 1e9
 
-    def _judge(self, index: int) -> Reference | Reason | None:
+    def _judge(self, name: str) -> Reference | Reason | None:
         """Judges what is new from one source, if anything is: where it leads, or why it is refused."""
-        m, source = self._m, self._m.sources[index]
+        m, source = self._m, self._m.sources[name]
         if source.pending is None:
             return None
         outcome = checks.judge(m, source.pending, source)
-        reason = outcome if isinstance(outcome, Reason) else None
-        source = source._replace(pending=None) if isinstance(outcome, Reason) else outcome[0]
-        self._set(sources=(*m.sources[:index], source, *m.sources[index + 1 :]), judgement=reason)
-        return outcome if isinstance(outcome, Reason) else outcome[1]
+        if isinstance(outcome, Reason):
+            self._set(sources={**m.sources, name: source._replace(pending=None)}, judgement=outcome)
+            return outcome
+        plan, moved = outcome
+        self._set(sources={**m.sources, name: plan}, judgement=None)
+        return moved
 
     def _listen(self) -> None:
-        """READY, FALLBACK: all sources are judged, so that arming knows which could take over; none is followed."""
-        before, config = self._m, self._m.limits.config
-        count = before.resume_count
-        for index in reversed(range(len(before.sources))):
-            outcome = self._judge(index)
-            if index == before.selected and outcome is not None:
-                count = count + 1 if isinstance(outcome, Reference) and self._m.source.calm else 0
-        m = self._m
-        count = count if m.hazard is None and m.now_ns <= m.source.expires_ns else 0
-        since_ns = m.resume_ns if before.resume_count > 0 else m.now_ns
-        self._set(resume_count=count, resume_ns=since_ns, soft=m.soft and m.hazard is None)
+        """READY, FALLBACK: all sources are judged, so that arming knows which could take over; none is followed.
+
+        The highest comes last: its judgement is the one that shows.
+        """
+        outcome = {name: self._judge(name) for name in reversed(self._m.sources)}[self._m.selected]
+        m, config = self._m, self._m.limits.config
+        good = outcome is None or (isinstance(outcome, Reference) and m.source.calm)
+        lasts = good and m.hazard is None and m.now_ns <= m.source.expires_ns
+        count = m.resume_count + (outcome is not None) if lasts else 0
+        since_ns = m.resume_ns if m.resume_count > 0 else m.now_ns
+        soft = m.soft and m.hazard is None
+        self._set(resume_count=count, resume_ns=since_ns, soft=soft)
         long = count >= config.resume_proposals and m.now_ns - since_ns >= config.resume_time_s * 1e9
-        if m.state is State.FALLBACK and config.auto_resume and self._m.soft and long:
+        if m.state is State.FALLBACK and config.auto_resume and soft and long:
             self._activate(m.selected, "monitor", Reason(Rule.RESUME, "the source has been good for long enough"))
 
     def _run(self) -> Reference | None:
         """ACTIVE, RETRY: what the selected source or a higher one newly proposes passes, and is selected."""
         if self._m.hazard is not None:
-            self._fall(self._m.hazard, soft=False)
+            self._fall(self._m.hazard)
             return None
-        outcome: Reference | Reason | None = None
-        for index in range(self._m.selected + 1):
-            outcome = self._judge(index)
+        names, outcome = tuple(self._m.sources), None  # highest priority first
+        for name in names[: names.index(self._m.selected) + 1]:
+            outcome = self._judge(name)
             if isinstance(outcome, Reference):
-                return self._pass(index, outcome)
+                return self._pass(name, outcome)
         m = self._m
         if outcome is None and m.now_ns > m.source.expires_ns:
-            outcome = Reason(Rule.AGE, f"{m.source.name} has fallen silent: its last action is too old")
+            outcome = Reason(Rule.AGE, f"{m.selected} has fallen silent: its last action is too old")
         if outcome is None and m.state is State.ACTIVE:
             outcome = checks.follow(m, m.source, m.reference)
         if isinstance(outcome, Reason):
@@ -177,41 +179,40 @@ class SafetyMonitor:
             return None
         return outcome
 
-    def _pass(self, index: int, moved: Reference) -> Reference:
+    def _pass(self, name: str, moved: Reference) -> Reference:
         m, config = self._m, self._m.limits.config
-        budget = min(m.budget + (config.retry_refill or 0.0), float(config.max_retries))
-        self._set(selected=index, tries=0, budget=budget)
+        refill = config.max_retries if config.retry_refill is None else config.retry_refill
+        self._set(selected=name, tries=0, budget=min(m.budget + refill, config.max_retries))
         if m.state is State.RETRY:
-            self._enter(State.ACTIVE, self._m.source.name, Reason(Rule.RESUME, "an action was accepted again"))
+            self._enter(State.ACTIVE, name, Reason(Rule.RESUME, "an action was accepted again"))
         return moved
 
     def _reject(self, reason: Reason) -> None:
         """Spends one try and one unit of the budget, or falls back."""
         m, config = self._m, self._m.limits.config
         self._set(judgement=reason)
-        spent = config.retry_refill is not None and m.budget < 1.0
-        if reason.rule is Rule.SOURCE or m.tries >= config.max_retries or spent:
-            self._fall(reason, soft=reason.rule is not Rule.SOURCE)
+        if reason.rule is Rule.SOURCE or m.tries >= config.max_retries or m.budget < 1.0:
+            self._fall(reason)
             return
         self._set(tries=m.tries + 1, budget=m.budget - 1.0)
         if m.state is State.ACTIVE:
-            self._enter(State.RETRY, m.source.name, reason, repeat=m.reference.value)
+            self._enter(State.RETRY, m.selected, reason, repeat=m.reference.value)
 
-    def _fall(self, reason: Reason, soft: bool) -> None:
+    def _fall(self, reason: Reason) -> None:
         m, there = self._m, self._m.rebased()
+        soft = m.hazard is None and reason.rule is not Rule.SOURCE
         if m.limits.config.fallback == "hold" and not m.alike(m.reference.value, there.value):
             self._set(reference=there, echo=None)
-        self._enter(State.FALLBACK, m.source.name, reason, soft=soft, resume_count=0)
+        self._enter(State.FALLBACK, m.selected, reason, soft=soft, resume_count=0)
 
     def _ready(self, who: str, reason: Reason) -> None:
         self._enter(State.READY, who, reason, reference=self._m.rebased(), echo=None, silent=False)
 
-    def _activate(self, index: int, who: str, reason: Reason) -> None:
+    def _activate(self, name: str, who: str, reason: Reason) -> None:
         """What came before arming shows that the source is good, and is not followed: motion starts with the next."""
-        m, source = self._m, self._m.sources[index]
-        source = source._replace(times_s=source.times_s[:0], values=source.values[:0])
-        sources = (*m.sources[:index], source, *m.sources[index + 1 :])
-        self._set(sources=sources, selected=index, tries=0, budget=float(m.limits.config.max_retries))
+        m, source = self._m, self._m.sources[name]
+        sources = {**m.sources, name: source._replace(times_s=source.times_s[:0], values=source.values[:0])}
+        self._set(sources=sources, selected=name, tries=0, budget=m.limits.config.max_retries)
         self._enter(State.ACTIVE, who, reason, reference=m.rebased(), echo=None)
 
     def _fault(self, sentence: str) -> str:
@@ -220,14 +221,10 @@ class SafetyMonitor:
         return sentence
 
     def _on_proposal(self, event: Proposal) -> str:
-        chunk, m = event.chunk, self._m
-        if (
-            type(chunk) is not ActionChunk
-            or type(chunk.source) is not str
-            or chunk.source not in m.limits.config.sources
-        ):
+        chunk, sources = event.chunk, self._m.sources
+        if not (type(chunk) is ActionChunk and type(chunk.source) is str and chunk.source in sources):
             return "the source of the action is unknown"
-        self._set(sources=tuple(s._replace(pending=event) if s.name == chunk.source else s for s in m.sources))
+        self._set(sources={**sources, chunk.source: sources[chunk.source]._replace(pending=event)})
         return ""
 
     def _on_measured(self, event: Measured) -> str:
@@ -235,13 +232,11 @@ class SafetyMonitor:
         if wrong is not None:
             self._set(measured=wrong)
             return wrong.sentence
-        old, joints, near = m.measured, event.joints, m.limits.config.still_tolerance_rad
-        if not (isinstance(old, Measured) and np.array_equal(old.joints, joints)
-                and np.array_equal(old.columns, event.columns)):  # fmt: skip
-            m = m._replace(echo=None)
-        if m.still_joints is None or not (np.abs(joints - m.still_joints) <= near).all():
-            m = m._replace(still_joints=joints, still_ns=m.now_ns)
-        self._m = m._replace(measured=event)
+        old, joints = m.measured, event.joints
+        same = isinstance(old, Measured) and (old.joints == joints).all() and (old.columns == event.columns).all()
+        self._set(measured=event, echo=m.echo if same else None)
+        if not (np.abs(joints - m.still_joints) <= m.limits.config.still_tolerance_rad).all():
+            self._set(still_joints=joints, still_ns=m.now_ns)
         return ""
 
     def _on_arm(self, event: Arm) -> str:
@@ -253,8 +248,7 @@ class SafetyMonitor:
         if event.on is not True or m.state not in (State.READY, State.FALLBACK) or m.hazard is not None:
             return m.hazard.sentence if m.hazard is not None else f"cannot arm in {m.state.name}"
         if self.offered:
-            index = [source.name for source in m.sources].index(self.offered)
-            self._activate(index, "operator", Reason(Rule.OPERATOR, f"armed for {self.offered}"))
+            self._activate(self.offered, "operator", Reason(Rule.OPERATOR, f"armed for {self.offered}"))
             return ""
         newest = f": {m.judgement.sentence}" if m.judgement is not None else ""
         return f"no source has proposed an acceptable action in time{newest}"
@@ -292,9 +286,6 @@ class SafetyMonitor:
         if m.state is State.READY:
             self._set(reference=self._m.rebased(), echo=None)
         return ""
-
-    def _on_unknown(self, event: object) -> str:
-        return "unknown event"
 
     _handlers: ClassVar[dict[type, Any]] = {
         Proposal: _on_proposal, Measured: _on_measured, Arm: _on_arm, EStop: _on_estop, Reset: _on_reset,

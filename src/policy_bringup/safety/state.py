@@ -68,13 +68,12 @@ class Reload:
 
 
 class Source(NamedTuple):
-    """One source: its newest chunk, if not judged yet, and the last accepted one, cut at its first bad step.
+    """Of one source: the newest chunk, if not judged yet, and the last accepted one, cut at its first bad step.
 
     `values` `(k, m)` at origin_ns + `times_s` `(k,)`, good until expires_ns: monotonic times fixed at acceptance, so
     that no later jump of a clock matters. calm: good enough to resume by itself.
     """
 
-    name: str
     pending: Proposal | None = None
     stamp_ns: int = -1
     origin_ns: int = 0
@@ -112,14 +111,15 @@ class Reference(NamedTuple):
 class Memory(NamedTuple):
     """All that is remembered. Replaced whole.
 
-    silent: nothing may be emitted. now_ns: of the last call. selected: which of `sources`, highest priority first.
+    silent: nothing may be emitted. now_ns: of the last call. sources: by name, highest priority first.
     judgement: of the newest proposal. repeat: what RETRY repeats. soft: the fallback came from rejections alone.
     hazard: hard cause on the last tick. echo: the command when the joint state last changed; echo_ns: when they last
     agreed. still_*: where the joints have been since.
     """
 
     limits: Limits
-    sources: tuple[Source, ...]
+    sources: dict[str, Source]
+    selected: str
     reference: Reference
     state: State = State.INIT
     silent: bool = True
@@ -129,7 +129,6 @@ class Memory(NamedTuple):
     ticked_ns: int = 0
     stamp_now_ns: int = 0
     dt_s: float = 0.0
-    selected: int = 0
     judgement: Reason | None = None
     tries: int = 0
     budget: float = 0.0
@@ -141,7 +140,7 @@ class Memory(NamedTuple):
     measured: Measured | Reason = Reason(Rule.STATE, "no joint state has arrived yet")
     echo: Array | None = None
     echo_ns: int = 0
-    still_joints: Array | None = None
+    still_joints: Array = np.array(np.inf)  # nowhere
     still_ns: int = 0
     estop_pressed: frozenset[str] = frozenset()
     estop_ns: int | None = None
@@ -175,4 +174,5 @@ def start(limits: Limits) -> Memory:
     """Before anything has arrived; the reference is not emitted: READY begins at the measured pose."""
     somewhere = np.clip(0.0, limits.lower, limits.upper)
     nowhere = Reference(somewhere, np.zeros_like(somewhere), somewhere[None])
-    return Memory(limits, tuple(Source(name) for name in limits.config.sources), nowhere)
+    sources = dict.fromkeys(limits.config.sources, Source())
+    return Memory(limits, sources, limits.config.sources[0], nowhere)
