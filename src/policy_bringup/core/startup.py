@@ -92,7 +92,8 @@ def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str
     Why not the discovery range LOCALHOST: rmw_fastrtps then adds shared memory of its own to every process; the
     profiles restrict discovery instead, to the loopback interface. They are for Fast DDS, which is therefore named, and
     read under one name on Jazzy and another on Kilted. One thread for linear algebra: matrices are small here, and more
-    threads only wait for each other on a busy machine.
+    threads only wait for each other on a busy machine. No graphics library for MuJoCo to look for at its import:
+    sim/egl.py loads the one it needs.
     """
     if not 0 <= domain_id <= 101:
         raise ConfigError(f"domain_id: must be from 0 to 101, found {domain_id}")
@@ -102,6 +103,7 @@ def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
         "OPENBLAS_NUM_THREADS": "1",
+        "MUJOCO_GL": "disable",
         "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
     }
