@@ -65,7 +65,7 @@ class RecorderNode(BringupNode):
         self._inbox = Inbox(self)
         for topic in entries:
             depth = PICTURE_DEPTH if topic.type in PICTURE_TYPES else DEPTH
-            several = len([name for name in topic.publishers if name in {node.name for node in graph.NODES}]) > 2
+            several = {node.name for node in graph.NODES} <= set(topic.publishers)
             self._inbox.hear_serialised(topic.name, partial(self._take, topic.name, several), depth)
         for name, answer in (("start", self._start), ("stop", self._stop), ("discard", self._discard)):
             endpoints.serve(self, f"recorder/{name}", partial(self._serve, answer))
