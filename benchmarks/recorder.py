@@ -117,12 +117,15 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
     """Returns the episode's folder, the recorder's share of a core, and the seconds that stopping took."""
     cameras = [f"cam{i}" for i in range(choice.cameras)]
     plan = recorder_process(deployment_with_cameras(site, cameras), site / "demos", choice.domain_id)
-    started = start_senders([*(f"camera/{camera}/image_raw" for camera in cameras), "joint_states"], choice.domain_id)
+    topics = [*(f"camera/{camera}/image_raw" for camera in cameras), "joint_states"]
+    started = start_senders(topics, choice.domain_id)
     recorder = subprocess.Popen(plan.command, env=plan.environment)
     try:
         rclpy.init()
         node, executor = Node("operator"), SingleThreadedExecutor()
         executor.add_node(node)
+        while not all(node.count_publishers(topic) for topic in topics):
+            executor.spin_once(timeout_sec=0.1)
         press(node, executor, "recorder/start")
         used, began = _cpu_s(recorder.pid), time.monotonic()
         while (left := choice.seconds - (time.monotonic() - began)) > 0:

@@ -272,7 +272,7 @@ def test_a_leader_arm_is_followed_once_it_matches(start, terminal: Terminal):
     off = np.zeros(8)
     off[0] = 0.3
     cell.leader = np.append(cell.robot.home, 0.8) + off
-    until(lambda: "is off by" in node.health()[1], lambda: terminal.type("w"))
+    until(lambda: cell.tables and "is off by" in node.health()[1], lambda: terminal.type("w"))
     standing = cell.tables[-1].values
     np.testing.assert_allclose(standing, np.tile(standing[0], (len(standing), 1)), atol=1e-9)
     cell.leader = np.append(cell.robot.home, 0.8)

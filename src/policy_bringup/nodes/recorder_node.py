@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,7 @@ class RecorderNode(BringupNode):
         self._provenance = self._who()
         entries = [topic for topic in graph.topics(self.deployment.camera_names) if topic.recorded]
         self._topics = [BagTopic(topic.name, topic.type, topic.qos) for topic in entries]
+        self._lock = threading.Lock()  # starts and stops come from services, the timer and the beat
         self._recording: Recording | None = None
         self._last: Recording | None = None
         self._sentence, self._broken = "ready", False
@@ -132,27 +134,32 @@ class RecorderNode(BringupNode):
 
     def _look(self) -> None:
         self._inbox.take()
-        if self._recording is not None and self._recording.failure is not None:
-            self._broken = True
-            self.get_logger().error(self._stop())
+        recording = self._recording
+        if recording is not None and recording.failure is not None:
+            with self._lock:
+                if self._recording is recording:  # nobody has stopped it in the meantime
+                    self._broken = True
+                    self.get_logger().error(self._stop())
 
     def _serve(self, answer: Any, _request: Any, response: Trigger.Response) -> Trigger.Response:
         try:
-            response.message, response.success = answer(), True
+            with self._lock:
+                response.message, response.success = answer(), True
         except EpisodeError as error:
             response.message, response.success = str(error), False
         self._report()
         return response
 
     def _serve_success(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        recording = self._recording or self._last
-        response.success = recording is not None
-        if recording is None:
-            response.message = "no episode has been recorded yet"
-        else:
-            outcome = Outcome.SUCCESS if request.data else Outcome.FAILURE
-            recording.amend(replace(recording.journal, outcome=outcome))
-            response.message = self._sentence = f"{recording.folder.name} is a {outcome.value}"
+        with self._lock:
+            recording = self._recording or self._last
+            response.success = recording is not None
+            if recording is None:
+                response.message = "no episode has been recorded yet"
+            else:
+                outcome = Outcome.SUCCESS if request.data else Outcome.FAILURE
+                recording.amend(replace(recording.journal, outcome=outcome))
+                response.message = self._sentence = f"{recording.folder.name} is a {outcome.value}"
         self._report()
         return response
 
@@ -210,16 +217,20 @@ class RecorderNode(BringupNode):
         }
 
     def _report(self) -> None:
-        if self._recording is not None:
-            try:
-                self._require_space(self._dataset)
-            except EpisodeError as error:
-                self._stop()
-                self._broken, self._sentence = True, str(error)
-                self.get_logger().error(f"stopped recording: {error}")
+        with self._lock:
+            if self._recording is not None:
+                self._guard_space()
         level = "error" if self._broken else "ok"
         entry = messages.status("recorder", level, self._sentence, self._values())
         self._output.publish(messages.diagnostics(self.stamp_now(), entry))
+
+    def _guard_space(self) -> None:
+        try:
+            self._require_space(self._dataset)
+        except EpisodeError as error:
+            self._stop()
+            self._broken, self._sentence = True, str(error)
+            self.get_logger().error(f"stopped recording: {error}")
 
 
 def main() -> int:
