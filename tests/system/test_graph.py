@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from policy_bringup.core import graph
@@ -11,11 +10,6 @@ from policy_bringup.nodes.endpoints import interface
 ON_DEMAND = ("home/action", "teleop/action")
 EVENTS = ("safety/verdict", "safety/state", "recorder/state", "/diagnostics")
 """Published when something changes as well, or by several nodes."""
-
-
-@pytest.fixture(scope="module")
-def module_domain(domain_id: int) -> int:
-    return domain_id
 
 
 def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, listener, tmp_path: Path):

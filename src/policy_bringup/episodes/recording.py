@@ -78,8 +78,11 @@ class Recording:
     def counts(self) -> dict[str, TopicCount]:
         """By topic, so far."""
         with self._condition:
-            tallies = self._tallies.items()
-            return {name: TopicCount(t.received, t.written, t.dropped, t.lost) for name, t in tallies}
+            broken = self.failure is not None  # then whatever was received and is not in the bag is dropped
+            return {
+                name: TopicCount(t.received, t.written, t.received - t.written if broken else t.dropped, t.lost)
+                for name, t in self._tallies.items()
+            }
 
     @property
     def written_bytes(self) -> int:
@@ -190,12 +193,9 @@ class Recording:
         self._written_bytes += len(message.data)
 
     def _give_up(self, sentence: str) -> None:
-        """What was received and is not in the bag counts as dropped."""
         with self._condition:
-            self.failure = sentence
+            self.failure = self.failure or sentence
             self._queue.clear()
-            for tally in self._tallies.values():
-                tally.dropped = tally.received - tally.written
 
 
 def lost_in_all(counts: Mapping[str, TopicCount]) -> int:

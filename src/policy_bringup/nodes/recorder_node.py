@@ -84,8 +84,9 @@ class RecorderNode(BringupNode):
         self.destroy_timer(self._reports)
         self._beat.stop()
         self._look()
-        if self._recording is not None:
-            self.get_logger().warn(self._stop())
+        with self._lock:
+            if self._recording is not None:
+                self.get_logger().warn(self._stop())
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
