@@ -12,6 +12,7 @@ from mcap.reader import SeekingReader
 from mcap.summary import Summary
 
 from policy_bringup.core.errors import EpisodeError
+from policy_bringup.episodes.cdr import deserialised
 from policy_bringup.episodes.encoding import typestore
 from policy_bringup.episodes.layout import bag_path, graph_name
 
@@ -88,16 +89,12 @@ class Bag:
 
     def decode(self, message: BagMessage) -> Any:
         """The message as an object with the fields of its ROS type. Raises EpisodeError, naming the topic."""
-        store = typestore()
-        if message.type not in store.types:
+        if message.type not in typestore().types:
             raise EpisodeError(f"{self.path}: topic '{message.topic}' has messages of unknown type '{message.type}'")
         try:
             if bytes(message.data[:2]) not in (b"\x00\x00", b"\x00\x01"):
                 raise ValueError("it is not CDR")
-            definition = store.get_msgdef(message.type)
-            read = definition.deserialize_cdr_le if message.data[1] else definition.deserialize_cdr_be
-            # Not `store.deserialize_cdr`: it refuses the unused bytes that rclpy's serialize_message leaves at the end.
-            return read(message.data[4:], 0, definition.cls, store)[0]
+            return deserialised(message.data, message.type)
         except Exception as error:
             raise EpisodeError(
                 f"{self.path}: a message on topic '{message.topic}' cannot be read as {message.type} ({_said(error)})"
