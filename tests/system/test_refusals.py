@@ -26,7 +26,7 @@ def edit(path: Path, **changes) -> None:
     path.write_text(yaml.safe_dump(data))
 
 
-def policy_run(site: Path, domain_id: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def policy_run(site: Path, domain_id: int, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "policy_bringup.cli", "run", str(site / "config" / "grasp.yaml"), "--headless"]
     return subprocess.run(
         [*command, "--domain-id", str(domain_id), *arguments],
@@ -34,7 +34,7 @@ def policy_run(site: Path, domain_id: int, *arguments: str) -> subprocess.Comple
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables},
     )
 
 
@@ -78,3 +78,30 @@ def test_a_bundle_with_a_wrong_hash_is_refused(site: Path, domain_id: int, grasp
 def test_an_absent_camera_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
     arguments = ("--mode", "hardware", "--source", "bundle", "--bundle", str(grasp_bundle))
     assert_refused(policy_run(site, domain_id, *arguments), "camera 'front': /dev/video0")
+
+
+BUSY_CAMERA = """
+import errno, os, stat, types
+stat_of, opened = os.stat, os.open
+camera = types.SimpleNamespace(st_mode=stat.S_IFCHR | 0o660, st_rdev=os.makedev(81, 0))
+
+def look(path, *arguments, **options):
+    return camera if str(path) == "/dev/video0" else stat_of(path, *arguments, **options)
+
+def refuse(path, *arguments, **options):
+    if str(path) == "/dev/video0":
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+    return opened(path, *arguments, **options)
+
+os.stat, os.open = look, refuse
+"""
+"""A machine on which somebody else holds /dev/video0: what the kernel answers, in every process of the deployment."""
+
+
+def test_a_busy_camera_is_refused(site: Path, domain_id: int, grasp_bundle: Path, tmp_path: Path):
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel" / "sitecustomize.py").write_text(BUSY_CAMERA)
+    arguments = ("--mode", "hardware", "--source", "bundle", "--bundle", str(grasp_bundle))
+    path = os.pathsep.join([str(tmp_path / "kernel"), str(ROOT / "src")])
+    done = policy_run(site, domain_id, *arguments, PYTHONPATH=path)
+    assert_refused(done, "camera 'front': /dev/video0 is held by another process")

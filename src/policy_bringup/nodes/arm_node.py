@@ -149,10 +149,10 @@ class ArmNode(BringupNode):
         self._home_output.publish(messages.table_message(chunk, self.robot.base_frame))
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(ArmNode)
+    run(ArmNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -145,10 +145,10 @@ class CameraNode(BringupNode):
         self._stopping.wait(SETTLE_S)
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(CameraNode)
+    run(CameraNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -168,10 +168,10 @@ class ConsoleNode(BringupNode):
         return f"{'done' if response.success else 'refused'}: {response.message}"
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(ConsoleNode)
+    run(ConsoleNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -170,10 +170,10 @@ class PolicyNode(BringupNode):
         self._output.publish(message)
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(PolicyNode)
+    run(PolicyNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -234,10 +234,10 @@ class RecorderNode(BringupNode):
             self.get_logger().error(f"stopped recording: {error}")
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(RecorderNode)
+    run(RecorderNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -31,6 +31,8 @@ from policy_bringup.nodes.parameters import text_parameter
 
 URGENT_NICENESS = -10
 WATCHER_NICENESS = 5
+END_TIMEOUT_S = 3.0
+"""How long a callback under way may take once the process was asked to end; a runner kills after five seconds."""
 SWITCH_INTERVAL_S = 0.0005
 """How long one thread may keep another waiting for the interpreter (Python's default is ten times as long)."""
 
@@ -162,8 +164,8 @@ def received_now() -> int:
     return time.monotonic_ns()
 
 
-def run(node_class: Callable[[], BringupNode]) -> int:
-    """Runs one node until SIGINT, SIGTERM, its own end or a fault; returns the exit code."""
+def run(node_class: Callable[[], BringupNode]) -> NoReturn:
+    """Runs one node until SIGINT, SIGTERM, its own end or a fault, and ends the process with its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if getattr(node_class, "urgent", False):
         _take_priority()
@@ -189,11 +191,22 @@ def run(node_class: Callable[[], BringupNode]) -> int:
         node.wind_down()
         stopped.set()
         executor.wake()
-        thread.join(timeout=1.0)
+        thread.join(timeout=END_TIMEOUT_S)
+        if thread.is_alive():
+            print("ends in the middle of a callback that does not come back", file=sys.stderr, flush=True)
+            _leave(_say_why(node))
         executor.shutdown(timeout_sec=1.0)
     node.destroy_node()
     rclpy.try_shutdown()
-    return _say_why(node)
+    _leave(_say_why(node))
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends this process without taking the interpreter apart: threads of DDS, and callbacks that still run, would lose
+    the ground under their feet, and an abort would stand where the exit code should."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _spin(executor: SingleThreadedExecutor, node: BringupNode, stopped: threading.Event) -> None:

@@ -172,10 +172,10 @@ class SafetyNode(BringupNode):
         self.fail(f"safety cannot publish: {error!r}")
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(SafetyNode)
+    run(SafetyNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

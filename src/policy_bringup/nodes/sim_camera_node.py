@@ -115,10 +115,10 @@ class SimCameraNode(BringupNode):
         self._drawn += 1
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(SimCameraNode)
+    run(SimCameraNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -135,10 +135,10 @@ class SimNode(BringupNode):
         self._state.publish(messages.diagnostics(self.stamp_now(), messages.status("sim", "ok", "running", values)))
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(SimNode)
+    run(SimNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

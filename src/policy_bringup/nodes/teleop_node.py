@@ -207,10 +207,10 @@ class TeleopNode(BringupNode):
         return pull
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(TeleopNode)
+    run(TeleopNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -240,10 +240,10 @@ class TrialNode(BringupNode):
         return future.result()
 
 
-def main() -> int:
+def main() -> None:
     """Entry point."""
-    return run(TrialNode)
+    run(TrialNode)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

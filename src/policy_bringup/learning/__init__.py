@@ -1,0 +1,1 @@
+"""From frames to trained policies: torch, and nothing else that is heavy."""
