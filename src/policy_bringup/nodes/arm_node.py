@@ -29,7 +29,7 @@ from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.hand_guide import HandGuide
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 
 LOOK_S = 0.001
 """How often new safe actions are looked for: on average half of it is added to the latency."""
@@ -38,7 +38,7 @@ LOOK_S = 0.001
 class ArmNode(BringupNode):
     """Silent until it knows where the arm is; from then on it always has a held pose to fall back on."""
 
-    urgent = True
+    niceness = URGENT
 
     def __init__(self) -> None:
         super().__init__("arm")

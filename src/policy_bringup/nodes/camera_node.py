@@ -22,7 +22,7 @@ from policy_bringup.drivers.video_playback import VideoPlayback
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.image_messages import camera_info, image_message
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import PROMPT, BringupNode, received_now, run
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")
 UNCALIBRATED = [0.0] * 9
@@ -49,6 +49,8 @@ class CameraConfig:
 
 class CameraNode(BringupNode):
     """One thread per camera reads and publishes. A camera that fails, or a recording that ends, ends the node."""
+
+    niceness = PROMPT
 
     def __init__(self) -> None:
         super().__init__("camera")

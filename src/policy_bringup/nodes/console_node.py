@@ -24,7 +24,7 @@ from policy_bringup.core.types import Pose
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import WATCHER, BringupNode, received_now, run
 
 REFRESH_HZ = 10.0
 QUEUE = 50
@@ -39,7 +39,7 @@ SERVICES = (
 class ConsoleNode(BringupNode):
     """The page is fed by the executor; its buttons wait for their answers in threads of their own."""
 
-    watcher = True
+    niceness = WATCHER
 
     def __init__(self) -> None:
         super().__init__("console")

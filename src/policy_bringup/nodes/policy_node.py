@@ -27,7 +27,7 @@ from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import PROMPT, BringupNode, received_now, run
 from policy_bringup.nodes.worker import Worker
 
 PICTURES = 5
@@ -47,6 +47,8 @@ class PolicyConfig:
 
 class PolicyNode(BringupNode):
     """Source "expert": the scripted policy of the simulator. Source "bundle": an ONNX bundle."""
+
+    niceness = PROMPT
 
     def __init__(self) -> None:
         super().__init__("policy")

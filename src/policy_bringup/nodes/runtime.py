@@ -29,8 +29,8 @@ from policy_bringup.core.robot import Robot
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import text_parameter
 
-URGENT_NICENESS = -10
-WATCHER_NICENESS = 5
+URGENT, PROMPT, WATCHER = -10, -5, 5
+"""Niceness of who must be on time whatever else keeps the processors busy, of who should be, and of who looks on."""
 END_TIMEOUT_S = 3.0
 """How long a callback under way may take once the process was asked to end; a runner kills after five seconds."""
 SWITCH_INTERVAL_S = 0.0005
@@ -41,12 +41,11 @@ class BringupNode(LifecycleNode):
     """A lifecycle node of this package.
 
     A subclass fills in `open` (configure: open devices, load models; a PolicyBringupError refuses the start), `start`
-    and `stop` (streaming on and off), `close`, and `health` for /diagnostics. `urgent`: it must be on time when others
-    keep the processor busy, and is given priority over them where this user may. `watcher`: it looks on, and yields.
+    and `stop` (streaming on and off), `close`, and `health` for /diagnostics. `niceness`: negative is priority over
+    other processes, where this user may give it.
     """
 
-    urgent = False
-    watcher = False
+    niceness = 0
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -167,10 +166,7 @@ def received_now() -> int:
 def run(node_class: Callable[[], BringupNode]) -> NoReturn:
     """Runs one node until SIGINT, SIGTERM, its own end or a fault, and ends the process with its exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if getattr(node_class, "urgent", False):
-        _take_priority()
-    if getattr(node_class, "watcher", False):
-        os.nice(WATCHER_NICENESS)
+    _set_priority(getattr(node_class, "niceness", 0))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = node_class()
 
@@ -220,10 +216,10 @@ def _spin(executor: SingleThreadedExecutor, node: BringupNode, stopped: threadin
         node.fail(f"a callback failed:\n{traceback.format_exc()}")
 
 
-def _take_priority() -> None:
+def _set_priority(niceness: int) -> None:
     """Before any thread is started, since threads inherit it: those of DDS as well."""
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, URGENT_NICENESS)
+        os.nice(niceness)
     except PermissionError:
         print("runs at normal priority: this user may not raise it (see `ulimit -e`)", flush=True)
 

@@ -29,7 +29,7 @@ from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.nodes.safety_messages import SafetyMessages
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
@@ -42,7 +42,7 @@ LOOKS = 8
 class SafetyNode(BringupNode):
     """Starts disarmed. A fault in it ends in silence, and the arm node's watchdog holds the arm."""
 
-    urgent = True
+    niceness = URGENT
 
     def __init__(self) -> None:
         super().__init__("safety")

@@ -23,7 +23,7 @@ from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.image_messages import camera_info, image_message
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import choice_parameter
-from policy_bringup.nodes.runtime import BringupNode, run
+from policy_bringup.nodes.runtime import PROMPT, BringupNode, run
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.scene import build_model
 from policy_bringup.sim.views import Backend, open_view, pinhole
@@ -35,7 +35,7 @@ LOOK_S = 0.001
 class SimCameraNode(BringupNode):
     """A picture's stamp is that of the joint state and object pose it shows."""
 
-    urgent = True
+    niceness = PROMPT
 
     def __init__(self) -> None:
         super().__init__("sim_camera")

@@ -17,7 +17,7 @@ from policy_bringup.core.types import StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import whole_parameter
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
 from policy_bringup.sim.world import World
@@ -26,7 +26,7 @@ from policy_bringup.sim.world import World
 class SimNode(BringupNode):
     """Behaves like a robot's joint trajectory controller and joint state broadcaster; physics has its own thread."""
 
-    urgent = True
+    niceness = URGENT
 
     def __init__(self) -> None:
         super().__init__("sim")

@@ -21,7 +21,7 @@ from policy_bringup.core.trials import Episode, Report
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter, whole_parameter
-from policy_bringup.nodes.runtime import BringupNode, received_now, run
+from policy_bringup.nodes.runtime import WATCHER, BringupNode, received_now, run
 from policy_bringup.nodes.stage_clock import StageClock
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class TrialConfig:
 class TrialNode(BringupNode):
     """The script below is a generator: each `yield` hands control back to the executor until the next step."""
 
-    watcher = True
+    niceness = WATCHER
 
     def __init__(self) -> None:
         super().__init__("trial")
