@@ -19,7 +19,7 @@ import rclpy
 import tyro
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from recorder import ROOT, deployment_with_cameras, press, recorder_process, start_senders
+from recorder import ROOT, deployment_with_cameras, press, recorder_process, start_recording, start_senders
 from std_srvs.srv import SetBool
 
 from policy_bringup.episodes.journal import Outcome
@@ -78,7 +78,7 @@ def _kill(deployment: Path, dataset: Path, after_s: float, domain_id: int) -> fl
     try:
         while not all(node.count_publishers(topic) for topic in TOPICS):
             executor.spin_once(timeout_sec=0.1)
-        press(node, executor, "recorder/start")
+        start_recording(node, executor)
         began = time.monotonic()
         press(node, executor, "recorder/success", SetBool, SetBool.Request(data=True))
         time.sleep(max(0.0, after_s - (time.monotonic() - began)))

@@ -126,7 +126,7 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
         executor.add_node(node)
         while not all(node.count_publishers(topic) for topic in topics):
             executor.spin_once(timeout_sec=0.1)
-        press(node, executor, "recorder/start")
+        start_recording(node, executor)
         used, began = _cpu_s(recorder.pid), time.monotonic()
         while (left := choice.seconds - (time.monotonic() - began)) > 0:
             print(f"\r{left:4.0f} s left ", end="", file=sys.stderr, flush=True)
@@ -145,12 +145,22 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
 
 def press(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any = Trigger, request: Any = None) -> str:
     """Calls a service and returns what it says."""
+    return str(_call(node, executor, name, kind, request).message)
+
+
+def start_recording(node: Node, executor: SingleThreadedExecutor) -> None:
+    """As soon as the recorder hears everything."""
+    while not _call(node, executor, "recorder/start", Trigger).success:
+        executor.spin_once(timeout_sec=0.1)
+
+
+def _call(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any, request: Any = None) -> Any:
     client = node.create_client(kind, name)
     while not client.service_is_ready():
         executor.spin_once(timeout_sec=0.1)
     future = client.call_async(request or kind.Request())
     executor.spin_until_future_complete(future, timeout_sec=60.0)
-    return str(future.result().message)
+    return future.result()
 
 
 def _cpu_s(pid: int) -> float:

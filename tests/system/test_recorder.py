@@ -1,20 +1,27 @@
 """Recordings of a running robot: complete, labelled, judged, and there after whatever ends them."""
 
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 
 from policy_bringup.core import graph
-from policy_bringup.core.decoding import values_of
+from policy_bringup.core.decoding import stamp_of, values_of
 from policy_bringup.episodes.journal import Journal, Outcome, load_journal
 from policy_bringup.episodes.layout import bag_path, episodes
+from policy_bringup.episodes.pictures import picture
+from policy_bringup.episodes.reader import open_bag
 from policy_bringup.episodes.recovery import is_clean, recover
+
+JPEG_TOPIC = "camera/front/image_raw/compressed"
 
 
 class Recorder:
@@ -23,11 +30,20 @@ class Recorder:
     def __init__(self, listener) -> None:
         self._listener = listener
         self.state: dict[str, str] = {}
-        node = listener.node
+        self.node = node = listener.node
         self._buttons = {name: node.create_client(Trigger, f"recorder/{name}") for name in ("start", "stop", "discard")}
         self._success = node.create_client(SetBool, "recorder/success")
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(DiagnosticArray, "recorder/state", self._take, latched)
+
+    def begin(self) -> str:
+        """Starts a recording, as soon as the recorder hears everything that an episode needs."""
+        self._listener.wait(self._begun, 30.0, "a recording")
+        return self._answer.message
+
+    def _begun(self) -> bool:
+        self._answer = self._listener.call(self._buttons["start"], Trigger.Request(), 30.0)
+        return self._answer.success
 
     def press(self, name: str) -> str:
         answer = self._listener.call(self._buttons[name], Trigger.Request(), 30.0)
@@ -68,7 +84,7 @@ def test_an_episode_is_recorded_judged_and_labelled(deploy, recorder: Recorder, 
     dataset = tmp_path / "demos"
     with deploy(source="none", record=dataset, operator="7"):
         assert recorder.refused("stop") == "nothing is being recorded"
-        recorder.press("start")
+        recorder.begin()
         assert "is being recorded; stop it first" in recorder.refused("start")
         recorder.wait_for(3.0)
         (folder,) = episodes(dataset)
@@ -88,16 +104,42 @@ def test_an_episode_is_recorded_judged_and_labelled(deploy, recorder: Recorder, 
             assert (count.dropped, count.lost) == (0, 0), name
         recorder.label(False)
         assert load_journal(folder).outcome is Outcome.FAILURE
-        recorder.press("start")
+        recorder.begin()
         recorder.wait_for(0.5)
         assert recorder.press("discard") == "episode_000001 is discarded"
         assert load_journal(episodes(dataset)[1]).outcome is Outcome.DISCARDED
 
 
+def test_pictures_may_be_recorded_as_jpeg_and_are_read_alike(deploy, recorder: Recorder, tmp_path: Path):
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(root / "models")
+    choices = tmp_path / "config" / "recorder.yaml"
+    choices.write_text(choices.read_text().replace("pictures: raw ", "pictures: compressed "))
+    dataset = tmp_path / "demos"
+    with deploy(source="none", record=dataset, deployment=tmp_path / "config" / "grasp.yaml"):
+        raw: list[Image] = []
+        recorder.node.create_subscription(Image, "camera/front/image_raw", raw.append, qos_profile_sensor_data)
+        recorder.begin()
+        recorder.wait_for(0.3)
+        recorder.press("stop")
+    (folder,) = episodes(dataset)
+    counts_match(folder, load_journal(folder))
+    live = {stamp_of(message.header.stamp): bytes(message.data) for message in raw}
+    with open_bag(folder) as bag:
+        assert "camera/front/image_raw" not in bag.topics
+        found = [picture(bag.decode(message), 0, "front") for message in bag.messages([JPEG_TOPIC])]
+    common = [sample for sample in found if sample.stamp_ns in live]
+    assert common
+    for sample in common:
+        seen = np.frombuffer(live[sample.stamp_ns], np.uint8).reshape(sample.pixels.shape)
+        assert np.abs(sample.pixels.astype(int) - seen).mean() < 3.0
+
+
 def test_ctrl_c_in_the_middle_of_an_episode_loses_nothing(deploy, recorder: Recorder, tmp_path: Path):
     dataset = tmp_path / "demos"
     with deploy(source="none", record=dataset) as runner:
-        recorder.press("start")
+        recorder.begin()
         recorder.wait_for(1.0)
         runner.children["recorder"].send_signal(signal.SIGINT)
         assert runner.children["recorder"].wait(10.0) == 0
@@ -113,7 +155,7 @@ def test_after_a_kill_the_next_start_finds_the_episode_with_its_label_and_who_dr
 ):
     dataset = tmp_path / "demos"
     with deploy(source="none", record=dataset, operator="7") as runner:
-        recorder.press("start")
+        recorder.begin()
         recorder.wait_for(2.0)
         recorder.label(True)
         runner.children["recorder"].kill()
@@ -134,11 +176,12 @@ def test_every_recorded_topic_is_in_the_bag_with_its_type_and_quality_of_service
 ):
     dataset = tmp_path / "demos"
     with deploy(source="none", record=dataset):
-        recorder.press("start")
+        recorder.begin()
         recorder.wait_for(1.0)
         recorder.press("stop")
     (folder,) = episodes(dataset)
     expected = {"/" + t.name.removeprefix("/"): t.type for t in graph.topics(("front", "wrist")) if t.recorded}
+    expected = {name: kind for name, kind in expected.items() if kind != graph.JPEG}
     with AnyReader([folder]) as reader:
         assert {connection.topic: connection.msgtype for connection in reader.connections} == expected
     assert recover(folder).recovered is False  # a clean bag is left as it is

@@ -114,11 +114,13 @@ NODES = (
 )
 
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+JPEG = "sensor_msgs/msg/CompressedImage"
 TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/DiagnosticArray"
 
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
     Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim_camera", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
+    Topic("camera/{camera}/image_raw/compressed", JPEG,                     30,  ("sim_camera", "camera", "robot"), (),              SENSOR,  True,  0.15),
     Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim_camera", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
     Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "teleop", "trial", "console"), STATE, True, 0.1),
     Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("sim_camera", "policy", "console"), STATE,   True,  0.1),

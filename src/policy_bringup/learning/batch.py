@@ -13,10 +13,10 @@ Images = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B moments: what was seen, and what was done in the chunk of steps after it. Columns and units are the contract's.
+    """B moments: what was seen, and what was done in the chunk of steps after it. Columns, units: the contract's.
 
-    state: float32 `(B, history, state columns)`; action: float32 `(B, steps, action columns)`; valid: bool `(B, steps)`,
-    False for steps after the end of the episode, whose actions repeat the last one.
+    state: float32 `(B, history, state columns)`; action: float32 `(B, steps, action columns)`.
+    valid: bool `(B, steps)`, False for steps after the end of the episode, whose actions repeat the last one.
     """
 
     images: Images

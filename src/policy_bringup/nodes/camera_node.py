@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rclpy.publisher import Publisher
-
 from policy_bringup.core import graph
 from policy_bringup.core.config import bounded, required
 from policy_bringup.core.deployment import Camera
@@ -19,13 +17,11 @@ from policy_bringup.drivers.bag_playback import BagPlayback
 from policy_bringup.drivers.clocks import Clocks
 from policy_bringup.drivers.usb_camera import UsbCamera
 from policy_bringup.drivers.video_playback import VideoPlayback
-from policy_bringup.nodes import endpoints
-from policy_bringup.nodes.image_messages import camera_info, image_message
+from policy_bringup.nodes.camera_output import CameraOutput
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import PROMPT, BringupNode, received_now, run
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")
-UNCALIBRATED = [0.0] * 9
 SETTLE_S = 0.5
 """A publisher knows its reader a little before the reader knows it."""
 
@@ -64,13 +60,7 @@ class CameraNode(BringupNode):
         self._threads: list[threading.Thread] = []
         self._published: dict[str, int] = {camera.name: 0 for camera in self.deployment.cameras}
         self._devices: dict[str, CameraDevice] = {}
-        self._outputs = {
-            name: (
-                endpoints.publisher(self, f"camera/{name}/image_raw"),
-                endpoints.publisher(self, f"camera/{name}/camera_info"),
-            )
-            for name in self._published
-        }
+        self._outputs = {name: CameraOutput(self, name) for name in self._published}
         try:
             for camera in self.deployment.cameras:
                 self._devices[camera.name] = self._open_one(camera, config, source)
@@ -124,25 +114,23 @@ class CameraNode(BringupNode):
         )
 
     def _stream(self, name: str, device: CameraDevice) -> None:
-        picture, info = self._outputs[name]
+        output = self._outputs[name]
         try:
             if self._recorded:
-                self._await_reader(picture)
+                self._await_reader(output)
             while not self._stopping.is_set():
                 sample = device.read()
                 if sample is None:
                     self.finish()
                     return
-                height, width = sample.pixels.shape[:2]
-                picture.publish(image_message(sample.pixels, sample.stamp_ns, name))
-                info.publish(camera_info(name, width, height, sample.stamp_ns, UNCALIBRATED))
+                output.publish(sample.pixels, sample.stamp_ns)
                 self._published[name] += 1
         except DeviceError as error:
             self.fail(str(error))
 
-    def _await_reader(self, picture: Publisher) -> None:
+    def _await_reader(self, output: CameraOutput) -> None:
         """A recording waits for its first reader, so that none of its pictures is lost; a camera waits for nobody."""
-        while picture.get_subscription_count() == 0 and not self._stopping.wait(0.01):
+        while output.readers == 0 and not self._stopping.wait(0.01):
             pass
         self._stopping.wait(SETTLE_S)
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from std_srvs.srv import SetBool, Trigger
 
@@ -18,7 +18,7 @@ from policy_bringup.core.fingerprints import code_version, contract_sha256, file
 from policy_bringup.episodes.bag_writer import BagTopic
 from policy_bringup.episodes.journal import Journal, Outcome, Provenance
 from policy_bringup.episodes.layout import begin_episode, episode_number, episodes
-from policy_bringup.episodes.quality import QualityMeter, required_streams
+from policy_bringup.episodes.quality import QualityMeter, required_streams, spoken
 from policy_bringup.episodes.quality_config import QualityConfig
 from policy_bringup.episodes.recording import PICTURE_TYPES, Recording, lost_in_all
 from policy_bringup.episodes.recovery import is_clean, recover
@@ -26,11 +26,13 @@ from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.runtime import BringupNode, run
+from policy_bringup.nodes.runtime import PROMPT, BringupNode, run
 
 LOOK_S = 0.004
 PICTURE_DEPTH, DEPTH = 30, 200
 """Messages that DDS keeps while this process is held up: a second of pictures, two of anything else."""
+SILENT_S = 1.0
+"""A camera, or a robot, that was not heard for as long refuses a start."""
 MB = 1_000_000
 
 
@@ -41,12 +43,15 @@ class RecorderConfig:
     flush_s: float = bounded(0.05, 5.0, "s")
     queue_mb: int = bounded(8, 16_384, "MB")
     free_space_mb: int = bounded(10, 1_000_000, "MB")
+    pictures: Literal["raw", "compressed"] = required()
     objects: tuple[str, ...] = required()
 
 
 class RecorderNode(BringupNode):
     """Idle until `recorder/start`; then one episode until `recorder/stop` or `recorder/discard`. A failure until
     `recorder/success` says otherwise, during the episode or after it, before the next."""
+
+    niceness = PROMPT
 
     def __init__(self) -> None:
         super().__init__("recorder")
@@ -57,11 +62,15 @@ class RecorderNode(BringupNode):
         self._quality = load(self.config_folder / "quality.yaml", QualityConfig)
         self._dataset = self._prepare(Path(text_parameter(self, "record")))
         self._provenance = self._who()
-        entries = [topic for topic in graph.topics(self.deployment.camera_names) if topic.recorded]
+        other = graph.JPEG if self._config.pictures == "raw" else graph.IMAGE
+        cameras = self.deployment.camera_names
+        entries = [topic for topic in graph.topics(cameras) if topic.recorded and topic.type != other]
         self._topics = [BagTopic(topic.name, topic.type, topic.qos) for topic in entries]
         self._lock = threading.Lock()  # starts and stops come from services, the timer and the beat
         self._recording: Recording | None = None
         self._last: Recording | None = None
+        self._streams = required_streams(topic.name for topic in self._topics)
+        self._heard_ns: dict[str, int] = {}
         self._sentence, self._broken = "ready", False
         self._output = endpoints.publisher(self, "recorder/state")
         self._inbox = Inbox(self)
@@ -114,6 +123,13 @@ class RecorderNode(BringupNode):
                 f"recorder: {folder} has {free_mb} MB left; at least {self._config.free_space_mb} MB are needed"
             )
 
+    def _require_streams(self) -> None:
+        since_ns = self.stamp_now() - SILENT_S * 1e9
+        sensors = [topic for topic, stream in self._streams.items() if stream.type != graph.TABLE]
+        silent = [spoken(topic) for topic in sensors if self._heard_ns.get(topic, 0) < since_ns]
+        if silent:
+            raise EpisodeError(f"recorder: nothing is heard of {', '.join(silent)}; an episode needs them")
+
     def _who(self) -> Provenance:
         source = text_parameter(self, "source", "none")
         driver = source if source != "none" else "teleop" if text_parameter(self, "teleop_device", "") else "hand"
@@ -129,6 +145,7 @@ class RecorderNode(BringupNode):
         )
 
     def _take(self, topic: str, several: bool, data: bytes, info: Any) -> None:
+        self._heard_ns[topic] = info["received_timestamp"]
         if self._recording is not None:
             sequence = None if several else info["publication_sequence_number"]
             self._recording.offer(topic, data, info["received_timestamp"], info["source_timestamp"], sequence)
@@ -168,10 +185,10 @@ class RecorderNode(BringupNode):
         if self._recording is not None:
             raise EpisodeError(f"{self._recording.folder.name} is being recorded; stop it first")
         self._require_space(self._dataset)
+        self._require_streams()
         folder = begin_episode(self._dataset)
         journal = Journal(episode_number(folder), self.stamp_now(), self._provenance)
-        streams = required_streams(topic.name for topic in self._topics)
-        meter = QualityMeter(streams, self._quality, (self.robot.gripper.joint,))
+        meter = QualityMeter(self._streams, self._quality, (self.robot.gripper.joint,))
         size = self._config.queue_mb * MB
         self._recording = Recording(folder, self._topics, journal, meter, size, self._config.flush_s)
         self._broken = False

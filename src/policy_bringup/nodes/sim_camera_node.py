@@ -19,8 +19,7 @@ from policy_bringup.core.config import load
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import Array
-from policy_bringup.nodes import endpoints
-from policy_bringup.nodes.image_messages import camera_info, image_message
+from policy_bringup.nodes.camera_output import CameraOutput
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import choice_parameter
 from policy_bringup.nodes.runtime import PROMPT, BringupNode, run
@@ -49,7 +48,6 @@ class SimCameraNode(BringupNode):
         missing = [camera.name for camera in self.deployment.cameras if camera.name not in fovy]
         if missing:
             raise ConfigError(f"{self.config_path}: cameras: has no entry for {', '.join(missing)} of the deployment")
-        self._matrices = {c.name: pinhole(fovy[c.name], c.width, c.height) for c in self.deployment.cameras}
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._view = self._thread.submit(open_view, self._model, self.deployment.cameras, backend).result()
         self.get_logger().info(f"simulated cameras draw with {self._view.backend}. {self._view.note}")
@@ -59,11 +57,8 @@ class SimCameraNode(BringupNode):
         self._object: tuple[int, Array] = 0, np.zeros(7)
         self._drawn = 0
         self._outputs = {
-            name: (
-                endpoints.publisher(self, f"camera/{name}/image_raw"),
-                endpoints.publisher(self, f"camera/{name}/camera_info"),
-            )
-            for name in self._matrices
+            camera.name: CameraOutput(self, camera.name, pinhole(fovy[camera.name], camera.width, camera.height))
+            for camera in self.deployment.cameras
         }
         self._inbox = Inbox(self)
         self._inbox.hear("sim/object_pose", self._take_object)
@@ -107,11 +102,8 @@ class SimCameraNode(BringupNode):
 
     def _draw(self, stamp_ns: int) -> None:
         self._view.update(assemble_qpos(self._model, self._joints[1], self._object[1]))
-        for name, (picture, info) in self._outputs.items():
-            pixels = self._view.render(name)
-            height, width = pixels.shape[:2]
-            picture.publish(image_message(pixels, stamp_ns, name))
-            info.publish(camera_info(name, width, height, stamp_ns, self._matrices[name]))
+        for name, output in self._outputs.items():
+            output.publish(self._view.render(name), stamp_ns)
         self._drawn += 1
 
 

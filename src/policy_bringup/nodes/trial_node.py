@@ -150,6 +150,8 @@ class TrialNode(BringupNode):
         while self._count == 0 or len(self._episodes) < self._count:
             if not (yield from self._prepare()):
                 return
+            if self._records and not (yield from self._start_recording()):
+                return
             yield from self._episode(len(self._episodes) + 1)
             if self._safety["state"] == "FAULT":
                 self.fail(f"safety ended in FAULT: {self._safety['sentence']}")
@@ -196,8 +198,6 @@ class TrialNode(BringupNode):
         return (yield from self._wait(active, self._config.arm_timeout_s))
 
     def _episode(self, number: int) -> Script[None]:
-        if self._records:
-            yield from self._call("recorder/start", Trigger.Request())
         began = received_now()
         ended = lambda: self._sim["success"] == "true" or self._safety["state"] in STOPPED  # noqa: E731
         if (yield from self._arm("policy")):
@@ -214,6 +214,16 @@ class TrialNode(BringupNode):
         self._stops.clear()
         if self._records:
             yield from self._keep(success)
+
+    def _start_recording(self) -> Script[bool]:
+        """Waits until the recorder hears everything. Without a recording there is no episode: it was asked for."""
+        began = received_now()
+        while not (answer := (yield from self._call("recorder/start", Trigger.Request()))).success:
+            if (received_now() - began) / 1e9 > self._config.ready_timeout_s:
+                self.fail(answer.message)
+                return False
+            yield True
+        return True
 
     def _keep(self, success: bool) -> Script[None]:
         """Labels the recording and closes it; what it is worth is said before the next scene is laid out."""

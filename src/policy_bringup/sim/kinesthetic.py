@@ -76,11 +76,11 @@ def record_kinesthetic(kinesthetic: Kinesthetic, seed: int) -> tuple[Path, Outco
     """
     stack = load_stack(kinesthetic.config_folder, kinesthetic.deployment_file)
     config = load(kinesthetic.config_folder / "hand.yaml", HandGuidingConfig)
-    layout = bag_layout(stack.deployment, stack.robot.base_frame, stack.sim)
+    layout = bag_layout(kinesthetic.config_folder, stack.deployment, stack.robot, stack.sim)
     origin = provenance(kinesthetic.config_folder, kinesthetic.deployment_file, "hand", kinesthetic.operator)
     started_ns = time.time_ns()
     guided = GuidedMotion(stack, config, layout, started_ns, kinesthetic.backend)
-    bag = EpisodeBag(kinesthetic.dataset, layout.topics, origin, started_ns, f"kinesthetic seed {seed}")
+    bag = EpisodeBag(kinesthetic.dataset, layout, origin, started_ns, f"kinesthetic seed {seed}")
     success, remark = False, ", interrupted"
     try:
         outcome = guided.run(seed)
@@ -101,7 +101,7 @@ def play_back(kinesthetic: Kinesthetic, times_s: Array, values: Array, seed: int
     if kinesthetic.clean is None:
         raise EpisodeError("kinesthetic: there is no dataset to play the motion back to")
     stack = load_stack(kinesthetic.config_folder, kinesthetic.deployment_file)
-    layout = bag_layout(stack.deployment, stack.robot.base_frame, stack.sim)
+    layout = bag_layout(kinesthetic.config_folder, stack.deployment, stack.robot, stack.sim)
     origin = provenance(kinesthetic.config_folder, kinesthetic.deployment_file, "hand", kinesthetic.operator)
     replay = Replay(stack.deployment.contract, times_s, values)
     loop = ClosedLoop(stack, replay, stack.deployment.uncertainty_threshold, kinesthetic.backend)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from policy_bringup.core import graph
-from policy_bringup.core.config import read_yaml
+from policy_bringup.core.config import load, read_yaml
 from policy_bringup.core.deployment import Deployment, load_deployment
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.fingerprints import code_version, contract_sha256, files_sha256
+from policy_bringup.core.robot import Robot
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import ActionChunk, ImageSample, JointCommand, Pose, StateSample
 from policy_bringup.episodes import encoding
 from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
 from policy_bringup.episodes.journal import Journal, Outcome, Provenance, TopicCount, save_journal, to_record
 from policy_bringup.episodes.layout import begin_episode, episode_number
+from policy_bringup.episodes.quality import QualityMeter, required_streams
+from policy_bringup.episodes.quality_config import QualityConfig
 from policy_bringup.safety.account import Account, Entry
 from policy_bringup.safety.monitor import Verdict
 from policy_bringup.sim.config import SimConfig
@@ -48,15 +51,18 @@ Put = Callable[[str, bytes, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BagLayout:
-    """What the bags of one deployment have in common. matrices: K of every camera, row by row."""
+    """What the bags of one deployment have in common. matrices: K of every camera, row by row. quality: how they are
+    judged, and by which joint the use of the gripper shows."""
 
     topics: tuple[BagTopic, ...]
     base_frame: str
     action_names: tuple[str, ...]
     matrices: dict[str, list[float]]
+    quality: QualityConfig
+    gripper_joint: str
 
 
-def bag_layout(deployment: Deployment, base_frame: str, sim: SimConfig) -> BagLayout:
+def bag_layout(config_folder: Path, deployment: Deployment, robot: Robot, sim: SimConfig) -> BagLayout:
     """Topics from core/graph.py, cameras from the simulator's. Raises ConfigError for a camera that it lacks."""
     fovy = {camera.name: camera.fovy for camera in sim.cameras}
     missing = [camera.name for camera in deployment.cameras if camera.name not in fovy]
@@ -66,9 +72,11 @@ def bag_layout(deployment: Deployment, base_frame: str, sim: SimConfig) -> BagLa
     topics = [graph.topic(name) for name in (*names, *_TOPICS)]
     return BagLayout(
         tuple(BagTopic(topic.name, topic.type, topic.qos) for topic in topics if topic.recorded),
-        base_frame,
+        robot.base_frame,
         deployment.contract.action.names,
         {camera.name: pinhole(fovy[camera.name], camera.width, camera.height) for camera in deployment.cameras},
+        load(config_folder / "quality.yaml", QualityConfig),
+        robot.gripper.joint,
     )
 
 
@@ -90,31 +98,34 @@ def provenance(config_folder: Path, deployment_file: str, driver: str, operator:
 class EpisodeBag:
     """One episode on disk: the journal first, as a failure, then the bag. Raises EpisodeError where it cannot write."""
 
-    def __init__(
-        self, dataset: Path, topics: Sequence[BagTopic], origin: Provenance, started_ns: int, note: str
-    ) -> None:
+    def __init__(self, dataset: Path, layout: BagLayout, origin: Provenance, started_ns: int, note: str) -> None:
+        topics = layout.topics
         self.folder = begin_episode(dataset)
         self._journal = Journal(episode_number(self.folder), started_ns, origin, note=note)
         save_journal(self.folder, self._journal)
         self._writer = BagWriter(self.folder, topics, to_record(self._journal))
         self._counts = Counter({topic.name: 0 for topic in topics})
+        streams = required_streams(topic.name for topic in topics)
+        self._meter = QualityMeter(streams, layout.quality, (layout.gripper_joint,))
         self._flushed_ns = started_ns
 
     def put(self, topic: str, data: bytes, now_ns: int) -> None:
         """Writes one message, published and received at `now_ns`."""
         self._writer.write(topic, data, now_ns, now_ns)
+        self._meter.observe(topic, data, now_ns)
         self._counts[topic] += 1
         if now_ns - self._flushed_ns >= FLUSH_S * 1e9:
             self._writer.flush()
             self._flushed_ns = now_ns
 
     def close(self, stopped_ns: int, success: bool, remark: str = "") -> Journal:
-        """Completes the bag, then confirms the outcome; `remark` is added to the note."""
+        """Completes the bag, then confirms the outcome and judges the quality; `remark` is added to the note."""
         journal = replace(
             self._journal,
             stopped_ns=stopped_ns,
             outcome=Outcome.SUCCESS if success else Outcome.FAILURE,
             counts={name: TopicCount(count, count, 0, 0) for name, count in self._counts.items()},
+            quality=self._meter.verdict(),
             note=f"{self._journal.note}{remark}",
         )
         self._writer.close(to_record(journal))

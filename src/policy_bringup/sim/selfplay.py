@@ -136,7 +136,7 @@ def _play(play: SelfPlay, origin: Provenance, seed: int) -> Played:
     stack = load_stack(play.config_folder, play.deployment_file)
     if play.variation is not None:
         stack = replace(stack, sim=randomise(stack.sim, play.variation, seed))
-    layout = bag_layout(stack.deployment, stack.robot.base_frame, stack.sim)
+    layout = bag_layout(play.config_folder, stack.deployment, stack.robot, stack.sim)
     loop = ClosedLoop(stack, *play.policy(stack), play.backend)
     try:
         folder, rollout = record_rollout(
@@ -152,7 +152,7 @@ def record_rollout(
 ) -> tuple[Path, Rollout]:
     """One episode of a closed loop as a bag, which begins now. An error on the way leaves a closed bag, a failure."""
     started_ns, began_s = time.time_ns(), loop.world.time_s
-    bag = EpisodeBag(dataset, layout.topics, origin, started_ns, note)
+    bag = EpisodeBag(dataset, layout, origin, started_ns, note)
     success, remark = False, ", interrupted"
     try:
         recorder = RolloutRecorder(layout, bag.put, seed)
