@@ -1,8 +1,11 @@
 """Recordings of a running robot: complete, labelled, judged, and there after whatever ends them."""
 
+import os
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +62,30 @@ class Recorder:
         return self._listener.call(self._success, SetBool.Request(data=success)).message
 
     def wait_for(self, megabytes: float) -> None:
-        written = lambda: float(self.state.get("written_mb", 0.0)) >= megabytes  # noqa: E731
-        self._listener.wait(written, 30.0, f"{megabytes} MB in the bag")
+        self.wait_until(lambda state: float(state.get("written_mb", 0.0)) >= megabytes, f"{megabytes} MB in the bag")
+
+    def wait_until(self, condition: Callable[[dict[str, str]], bool], what: str) -> None:
+        self._listener.wait(lambda: condition(self.state), 30.0, what)
 
     def _take(self, message: DiagnosticArray) -> None:
         self.state = values_of(message.status[0])
+        self.sentence = message.status[0].message
 
 
 @pytest.fixture
 def recorder(listener) -> Recorder:
     return Recorder(listener)
+
+
+def own_configuration(folder: Path, old: str, new: str) -> Path:
+    """The grasping deployment with another recorder.yaml."""
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "config", folder / "config")
+    (folder / "models").symlink_to(root / "models")
+    path = folder / "config" / "recorder.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    return folder / "config" / "grasp.yaml"
 
 
 def counts_match(folder: Path, journal: Journal) -> None:
@@ -111,13 +128,9 @@ def test_an_episode_is_recorded_judged_and_labelled(deploy, recorder: Recorder, 
 
 
 def test_pictures_may_be_recorded_as_jpeg_and_are_read_alike(deploy, recorder: Recorder, tmp_path: Path):
-    root = Path(__file__).resolve().parents[2]
-    shutil.copytree(root / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(root / "models")
-    choices = tmp_path / "config" / "recorder.yaml"
-    choices.write_text(choices.read_text().replace("pictures: raw ", "pictures: compressed "))
+    site = own_configuration(tmp_path, "pictures: raw ", "pictures: compressed ")
     dataset = tmp_path / "demos"
-    with deploy(source="none", record=dataset, deployment=tmp_path / "config" / "grasp.yaml"):
+    with deploy(source="none", record=dataset, deployment=site):
         raw: list[Image] = []
         recorder.node.create_subscription(Image, "camera/front/image_raw", raw.append, qos_profile_sensor_data)
         recorder.begin()
@@ -136,18 +149,40 @@ def test_pictures_may_be_recorded_as_jpeg_and_are_read_alike(deploy, recorder: R
         assert np.abs(sample.pixels.astype(int) - seen).mean() < 3.0
 
 
-def test_ctrl_c_in_the_middle_of_an_episode_loses_nothing(deploy, recorder: Recorder, tmp_path: Path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
+def test_an_end_in_the_middle_of_an_episode_loses_nothing(deploy, recorder: Recorder, tmp_path: Path, how: int):
     dataset = tmp_path / "demos"
     with deploy(source="none", record=dataset) as runner:
         recorder.begin()
         recorder.wait_for(1.0)
-        runner.children["recorder"].send_signal(signal.SIGINT)
+        runner.children["recorder"].send_signal(how)
         assert runner.children["recorder"].wait(10.0) == 0
     (folder,) = episodes(dataset)
     assert is_clean(folder)
     journal = load_journal(folder)
     counts_match(folder, journal)
     assert all(count.dropped == 0 for count in journal.counts.values())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_disk_that_fills_up_ends_the_recording_with_a_sentence_and_a_whole_bag(
+    deploy, recorder: Recorder, tmp_path: Path
+):
+    dataset = tmp_path / "demos"
+    dataset.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(dataset)], check=True)
+    try:
+        site = own_configuration(tmp_path, "free_space_mb: 2000", "free_space_mb: 30")
+        with deploy(source="none", record=dataset, deployment=site):
+            recorder.begin()
+            recorder.wait_until(lambda state: state.get("state") == "failed", "the end of the recording")
+            assert "MB left; at least 30 MB are needed" in recorder.sentence
+            assert "at least 30 MB are needed" in recorder.refused("start")
+        (folder,) = episodes(dataset)
+        assert is_clean(folder)
+        counts_match(folder, load_journal(folder))
+    finally:
+        subprocess.run(["umount", "-l", str(dataset)], check=True)
 
 
 def test_after_a_kill_the_next_start_finds_the_episode_with_its_label_and_who_drove(

@@ -28,6 +28,20 @@ def test_a_minute_of_three_cameras_of_640x480_and_100_hz_joints_is_recorded_with
     assert report["topics"]["joint_states"]["written"] >= 0.95 * 100 * SECONDS
 
 
+def test_of_three_times_too_much_every_message_is_in_the_bag_or_in_the_counts(domain_id, tmp_path: Path):
+    (ROOT / "build").mkdir(exist_ok=True)
+    path = tmp_path / "report.json"
+    program = [sys.executable, str(ROOT / "benchmarks" / "recorder.py"), "--seconds", "6", "--overload"]
+    done = subprocess.run(
+        [*program, "--json", str(path), "--domain-id", str(domain_id)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(path.read_text())
+    assert len(report["unaccounted"]) == 10
+    assert not any(report["unaccounted"].values())
+    assert report["topics"]["joint_states"]["dropped"] == 0
+
+
 def test_a_recorder_killed_at_random_times_leaves_bags_that_are_whole_after_recovery(domain_id, tmp_path: Path):
     path = tmp_path / "report.json"
     program = [sys.executable, str(ROOT / "benchmarks" / "killed_recorder.py"), "--kills", "6"]
