@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from policy_bringup import runner, tables
 from policy_bringup.control.kinematics import Chain
@@ -21,7 +19,7 @@ from policy_bringup.core import graph
 from policy_bringup.core.config import load
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.types import Contract, StateSample
+from policy_bringup.core.types import StateSample
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.journal import Journal, Outcome, load_journal, save_journal
@@ -32,6 +30,7 @@ from policy_bringup.episodes.quality_config import QualityConfig
 from policy_bringup.episodes.recovery import is_clean, recover
 from policy_bringup.episodes.splits import SPLIT_FILE, load_split, save_split, split
 from policy_bringup.episodes.statistics import save_statistics, statistics
+from policy_bringup.lerobot_cli import ExportLerobot, ImportLerobot
 
 Folder = tyro.conf.Positional[Path]
 
@@ -71,14 +70,14 @@ class Show:
             return 0
         failed: dict[str, str] = {}
         folders = episodes(self.path)
-        with _progress("pages") as progress:
+        with tables.progress("pages") as progress:
             for count, folder in enumerate(folders, 1):
                 try:
                     write_page(folder, self.out)
                 except EpisodeError as error:
                     failed[folder.name] = str(error)
                 progress(count, len(folders), folder.name)
-        return _said(str(write_index(self.path, self.out)), failed)
+        return tables.said(str(write_index(self.path, self.out)), failed)
 
 
 @dataclass(frozen=True)
@@ -180,59 +179,14 @@ class Convert:
         contract = load_deployment(path)[0].contract
         rate_hz = graph.topic("policy/action").rate_hz
         folders = episodes(self.dataset)
-        with _progress("frames") as progress:
+        with tables.progress("frames") as progress:
             derive = partial(tool_columns, path)
             report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress)
         if (self.dataset / SPLIT_FILE).is_file():
             train = [self.out / name for name in load_split(self.dataset).train if (self.out / name).is_dir()]
             frames = (load_frames(folder, contract) for folder in train)
             save_statistics(self.out / "statistics.json", statistics(frames, contract))
-        return _said(f"{len(report.done)} converted, {len(report.skipped)} were there already", report.failed)
-
-
-@dataclass(frozen=True)
-class ExportLerobot:
-    """Write converted episodes as a LeRobotDataset v3."""
-
-    frames: Folder
-    """Folder written by `convert`."""
-    out: Path
-    """New folder."""
-    deployment: str = "grasp"
-    """Whose contract the frames follow."""
-    include_failures: bool = False
-    """Also episodes labelled failure."""
-
-    def __call__(self) -> int:
-        """Prints counts and losses; 1 if an episode was left out."""
-        from policy_bringup.episodes.lerobot_export import export_lerobot, sources
-
-        kept = [s for s in sources(episodes(self.frames)) if s.outcome is Outcome.SUCCESS or self.include_failures]
-        with _progress("episodes") as progress:
-            report = export_lerobot(kept, self.out, _contract(self.deployment), progress=progress)
-        return _said(f"{report.episodes} episodes, {report.frames} frames at {report.fps} Hz", report.failed)
-
-
-@dataclass(frozen=True)
-class ImportLerobot:
-    """Read a LeRobotDataset v3 into frames."""
-
-    dataset: Folder
-    out: Path
-    """New folder."""
-    deployment: str = "grasp"
-    """Whose contract the frames must follow."""
-    by_position: bool = False
-    """Take the columns of state and action as they come, whatever they are called."""
-
-    def __call__(self) -> int:
-        """Prints counts; 1 if an episode was left out."""
-        from policy_bringup.episodes.lerobot_import import ImportSettings, import_lerobot
-
-        settings = ImportSettings(by_position=self.by_position)
-        with _progress("episodes") as progress:
-            report = import_lerobot(self.dataset, self.out, _contract(self.deployment), settings, progress)
-        return _said(f"{report.episodes} episodes, {report.frames} frames", report.failed)
+        return tables.said(f"{len(report.done)} converted, {len(report.skipped)} were there already", report.failed)
 
 
 @dataclass(frozen=True)
@@ -261,28 +215,3 @@ def tool_columns(deployment: Path) -> Callable[[StateSample], StateSample]:
     _, robot = load_deployment(deployment)
     chain = Chain.from_urdf(deployment.parent / robot.urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
     return Proprioception(robot, chain).tool
-
-
-def _contract(deployment: str) -> Contract:
-    return load_deployment(runner.deployment_path(deployment))[0].contract
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}"),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task(what, total=None, name="")
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, name=name)
-
-
-def _said(sentence: str, failed: Mapping[str, str]) -> int:
-    print(sentence)
-    for name, reason in failed.items():
-        print(f"{name}: {reason}", file=sys.stderr)
-    return 1 if failed else 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from policy_bringup.core.trials import STAGES, Report, wilson
@@ -83,3 +86,26 @@ def _verdicts(report: Report) -> Table:
     for rule, count in sorted(report.verdicts.items(), key=lambda item: -item[1]):
         table.add_row(rule, str(count))
     return table
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for work on several things: call what it gives with how many are done, of how many, and the name of one."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[name]}"),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=None, name="")
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, name=name)
+
+
+def said(sentence: str, failed: Mapping[str, str]) -> int:
+    """Prints what was done, and to stderr what failed and why; the exit code is 1 if anything did."""
+    print(sentence)
+    for name, reason in failed.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
