@@ -7,10 +7,14 @@ KILTED := .venv-kilted
 PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
-.PHONY: grasp test lint models opengl clean
+.PHONY: grasp train test lint models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
 	$(JAZZY)/bin/policy run grasp --source expert --json build/grasp.json $(ARGS)
+
+# From nothing to models/policies/grasp: demonstrations, training, calibration, evaluation. Goes on where it was.
+train: $(JAZZY)/learning.stamp
+	$(JAZZY)/bin/policy learn grasp $(ARGS)
 
 test: opengl lint $(KILTED)/test.stamp
 	$(JAZZY)/bin/python -m pytest --cov=policy_bringup.safety --cov-branch --cov-fail-under=100 $(ARGS)
@@ -39,7 +43,12 @@ $(JAZZY)/robot.stamp: setup.cfg constraints.txt
 	$(JAZZY)/$(PIP_INSTALL) --editable '.[ros-jazzy,robot,sim,sim-gl,console]'
 	@touch $@
 
-$(JAZZY)/test.stamp: $(JAZZY)/robot.stamp
+$(JAZZY)/learning.stamp: $(JAZZY)/robot.stamp
+	@echo "Installing torch ..."
+	$(JAZZY)/$(PIP_INSTALL) --editable '.[learning]'
+	@touch $@
+
+$(JAZZY)/test.stamp: $(JAZZY)/learning.stamp
 	$(JAZZY)/$(PIP_INSTALL) --editable '.[test,drake]'
 	@touch $@
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from policy_bringup.control.proprioception import tool_columns
 from policy_bringup.core import graph
 from policy_bringup.core.deployment import Deployment, load_deployment
 from policy_bringup.core.robot import Robot
@@ -30,7 +31,6 @@ from policy_bringup.episodes.convert import ConvertReport, convert
 from policy_bringup.episodes.journal import Journal, Outcome, Provenance, save_journal, to_record
 from policy_bringup.episodes.layout import bag_path, begin_episode, episode_number, episodes
 from policy_bringup.episodes.lerobot_export import ExportReport, export_lerobot, sources
-from policy_bringup.episodes_cli import tool_columns
 
 DEPLOYMENT = Path(__file__).resolve().parent.parent / "config" / "grasp.yaml"
 EPISODES, SECONDS = 6, 5

@@ -17,6 +17,9 @@ from policy_bringup.core.errors import ConfigError, PolicyBringupError
 from policy_bringup.core.startup import Options
 from policy_bringup.core.trials import load_report
 from policy_bringup.episodes_cli import Episodes
+from policy_bringup.evaluate_cli import Advise, Evaluate
+from policy_bringup.learn_cli import Learn
+from policy_bringup.learning_cli import Train
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,10 @@ Command = (
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Selfplay, tyro.conf.subcommand("selfplay")]
     | Annotated[Episodes, tyro.conf.subcommand("episodes")]
+    | Annotated[Learn, tyro.conf.subcommand("learn")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Advise, tyro.conf.subcommand("advise")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

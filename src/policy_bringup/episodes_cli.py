@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import Annotated, Literal
 import tyro
 
 from policy_bringup import runner, tables
-from policy_bringup.control.kinematics import Chain
-from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.control.proprioception import tool_columns
 from policy_bringup.core import graph
 from policy_bringup.core.config import load
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.types import StateSample
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.journal import Journal, Outcome, load_journal, save_journal
@@ -208,10 +205,3 @@ class Episodes:
     def __call__(self) -> int:
         """Runs the one that was chosen."""
         return self.action()
-
-
-def tool_columns(deployment: Path) -> Callable[[StateSample], StateSample]:
-    """Joint sample -> tool columns of a deployment's robot; made anew in every worker process."""
-    _, robot = load_deployment(deployment)
-    chain = Chain.from_urdf(deployment.parent / robot.urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
-    return Proprioception(robot, chain).tool

@@ -146,6 +146,30 @@ def observation(contract: Contract) -> Observation:
     return Observation(1_700_000_000_123_456_789, images, random.normal(size=(spec.history, len(spec.state))))
 
 
+@pytest.fixture
+def answers(make_reference) -> Callable[..., dict[str, np.ndarray]]:
+    """Observations drawn at random, and what the reference says to them: the arrays of a parity.npz."""
+
+    def draw(contract: Contract, count: int = 3) -> dict[str, np.ndarray]:
+        random, spec, reference = np.random.default_rng(11), contract.observation, make_reference(contract)
+        arrays = {
+            f"input.image.{i.camera}": random.integers(0, 256, (count, spec.history, i.height, i.width, 3), np.uint8)
+            for i in spec.images
+        }
+        arrays["input.state"] = random.normal(size=(count, spec.history, len(spec.state))).astype(np.float32)
+        said = [
+            reference.predict(
+                Observation(1, {i.camera: arrays[f"input.image.{i.camera}"][n] for i in spec.images}, state)
+            )
+            for n, state in enumerate(arrays["input.state"])
+        ]
+        for index, name in enumerate(("action", "uncertainty")):
+            arrays[f"output.{name}"] = np.stack([pair[index] for pair in said]).astype(np.float32)
+        return arrays
+
+    return draw
+
+
 Write = Callable[..., Bundle]
 
 

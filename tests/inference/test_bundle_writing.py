@@ -78,7 +78,7 @@ def test_a_file_outside_the_bundle_is_not_written(tmp_path, folder, contract, wr
     [
         ({"model": b"no graph"}, "no usable ONNX graph"),
         ({"uncertainty": Uncertainty("ensemble", float("nan"), 0.05, 40)}, "threshold: must be a number"),
-        ({"uncertainty": Uncertainty("ensemble", 0.25, 0.05, 0)}, "calibration_episodes: must be a whole number"),
+        ({"uncertainty": Uncertainty("ensemble", 0.25, 0.05, -1)}, "calibration_episodes: must be a whole number"),
         ({"parity_max_abs_error": float("nan")}, "parity_max_abs_error: must be a number"),
         ({"fingerprint": Fingerprint({}, (0.0, 0.0, 0.0))}, "cameras must be the contract's cameras"),
     ],
@@ -109,6 +109,7 @@ def test_the_manifest_reads_as_a_page(folder):
         "uncertainty",
         "fingerprint",
         "onnx",
+        "files",
         "provenance",
     ]
     assert len(text.splitlines()) < 60

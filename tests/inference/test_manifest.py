@@ -15,6 +15,7 @@ def make(contract):
             "uncertainty": Uncertainty("ensemble", 0.25, 0.05, 40),
             "fingerprint": Fingerprint({"wrist": (0.0,) * 64, "front": (0.0,) * 64}, (0.0, 0.0, 0.0)),
             "onnx": OnnxFile("policy.onnx", "0" * 64, 17, 0.0),
+            "files": {},
             "provenance": Provenance("d", "c", "a"),
         }
         return Manifest(**{**parts, **fields})
@@ -28,6 +29,12 @@ def action(**changes):
 
 def observed(**changes):
     return lambda contract: replace(contract, observation=replace(contract.observation, **changes))
+
+
+def test_a_policy_that_is_not_calibrated_yet_has_a_threshold_that_stops_nothing(make):
+    assert make(uncertainty=Uncertainty("ensemble", 1e9, 0.05, 0)).uncertainty.threshold == 1e9
+    with pytest.raises(ValueError, match=r"threshold of 0.25 needs calibration_episodes"):
+        Uncertainty("ensemble", 0.25, 0.05, 0)
 
 
 @pytest.mark.parametrize("execute", [1, 4])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from policy_bringup.core.errors import ConfigError
-from policy_bringup.sim.scene import OBJECT, TABLE, build_model, camera_rotation, lamp_direction
+from policy_bringup.sim.config import Distractor
+from policy_bringup.sim.raycast import RaycastView
+from policy_bringup.sim.scene import DISTRACTOR, OBJECT, TABLE, build_model, camera_rotation, lamp_direction
 
 
 def test_a_camera_looks_at_its_target_with_up_upwards(config):
@@ -73,3 +75,39 @@ def test_the_lamp_shines_down(config):
 
 def test_the_physics_rate_is_the_configured_one(config):
     assert build_model(replace(config, physics_hz=1000)).opt.timestep == pytest.approx(0.001)
+
+
+def test_a_stretched_object_is_longer_in_one_direction_only(config):
+    size = 2 * build_model(replace(config, cube=replace(config.cube, stretch=1.5))).geom(OBJECT).size
+    np.testing.assert_allclose(size, config.cube.size * np.array([1.5, 1.0, 1.0]))
+
+
+@pytest.fixture
+def cluttered(config):
+    return build_model(replace(config, distractor=Distractor((0.55, 0.1), 0.05, (0.1, 0.3, 0.8))))
+
+
+def test_a_distractor_stands_on_the_table_and_touches_what_touches_it(cluttered):
+    thing = cluttered.geom(DISTRACTOR)
+    np.testing.assert_allclose(cluttered.body(DISTRACTOR).pos, [0.55, 0.1, 0.025])
+    np.testing.assert_allclose(thing.size[:2], [0.025, 0.025])
+    for other in ("panda_hand_0", TABLE, OBJECT):
+        geom = cluttered.geom(other)
+        assert thing.contype[0] & geom.conaffinity[0] or geom.contype[0] & thing.conaffinity[0]
+
+
+def test_a_distractor_is_drawn_in_its_colour_where_it_stands(cluttered, config, deployment):
+    pictures = []
+    for model in (cluttered, build_model(config)):
+        view = RaycastView(model, deployment.cameras)
+        view.update(model.qpos0)
+        pictures.append(view.render("front").astype(int))
+    changed = np.abs(pictures[0] - pictures[1]).sum(2) > 60
+    assert 20 < changed.sum() < 1000
+    blue = pictures[0][changed]
+    assert (blue[:, 2] > blue[:, 0]).mean() > 0.5
+
+
+def test_without_a_distractor_there_is_none(config):
+    model = build_model(config)
+    assert DISTRACTOR not in [model.body(i).name for i in range(model.nbody)]

@@ -50,7 +50,7 @@ def test_a_bundle_runs_through_the_same_nodes(domain_id: int, grasp_bundle: Path
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "config").mkdir()
-    for file in (ROOT / "config").iterdir():
+    for file in (ROOT / "config").glob("*.yaml"):
         text = file.read_text().replace("episode_timeout_s: 20.0", "episode_timeout_s: 3.0")
         (folder / "config" / file.name).write_text(text)
     (folder / "models").symlink_to(ROOT / "models")

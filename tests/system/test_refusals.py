@@ -75,6 +75,14 @@ def test_a_bundle_with_a_wrong_hash_is_refused(site: Path, domain_id: int, grasp
     assert_refused(done, "sha256 is not the one in policy.yaml")
 
 
+def test_a_bundle_that_nobody_has_calibrated_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
+    manifest = yaml.safe_load((grasp_bundle / "policy.yaml").read_text())
+    manifest["uncertainty"].update(threshold=1e9, false_alarm_rate=0.0, calibration_episodes=0)
+    (grasp_bundle / "policy.yaml").write_text(yaml.safe_dump(manifest))
+    done = policy_run(site, domain_id, "--source", "bundle", "--bundle", str(grasp_bundle))
+    assert_refused(done, f"{grasp_bundle}: is not calibrated")
+
+
 def test_an_absent_camera_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
     arguments = ("--mode", "hardware", "--source", "bundle", "--bundle", str(grasp_bundle))
     assert_refused(policy_run(site, domain_id, *arguments), "camera 'front': /dev/video0")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 from policy_bringup.control.kinematics import Chain
+from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ObservationError
 from policy_bringup.core.robot import Robot, pose_to_columns
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, Space, StateSample
@@ -46,3 +50,11 @@ class Proprioception:
             return self.tool(sample).values
         positions, width = self.joints(sample)
         return np.array([*positions, width, 0.0])
+
+
+def tool_columns(deployment: Path) -> Callable[[StateSample], StateSample]:
+    """Joint sample -> tool columns of a deployment's robot. `partial` of it may be sent to other processes, which read
+    the files anew. Raises ConfigError."""
+    _, robot = load_deployment(deployment)
+    chain = Chain.from_urdf(deployment.parent / robot.urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
+    return Proprioception(robot, chain).tool

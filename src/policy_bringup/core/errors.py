@@ -31,3 +31,7 @@ class ChunkRefused(PolicyBringupError):
 
 class EpisodeError(PolicyBringupError):
     """A recording is damaged, foreign, or lacks what was asked for."""
+
+
+class LearningError(PolicyBringupError):
+    """Training, or what it needs, is wrong: frames that do not fit, a run of other settings, numbers that blew up."""

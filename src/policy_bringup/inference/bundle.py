@@ -1,4 +1,7 @@
-"""The policy bundle: a folder with `policy.onnx` and `policy.yaml`. It fails closed: what does not fit is refused."""
+"""The policy bundle: a folder with `policy.onnx`, `policy.yaml` and, if exported from a network, `parity.npz`.
+
+It fails closed: what does not fit is refused. Other files may lie beside them, e.g. report.md; nobody reads those here.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ from policy_bringup.inference.manifest import (
     build_manifest,
     read_manifest,
 )
+from policy_bringup.inference.parity import PARITY_FILE, Samples, load_samples
 from policy_bringup.inference.providers import CPU_PROVIDER, open_session
 from policy_bringup.inference.signature import check_graph
 
@@ -42,12 +46,13 @@ _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 class Bundle:
     """A policy that was accepted. `model` holds the very bytes whose hash was checked; they are not read a second time.
 
-    Why: between a check and a second reading the file could change.
+    Why: between a check and a second reading the file could change. samples: of parity.npz, None if there is none.
     """
 
     folder: Path
     manifest: Manifest
     model: bytes = field(repr=False)
+    samples: Samples | None = field(default=None, repr=False)
 
     @property
     def contract(self) -> Contract:
@@ -69,13 +74,16 @@ def load_bundle(folder: Path | str, expected: Contract) -> Bundle:
     if not folder.is_dir():
         raise ContractError(f"{folder}: there is no such policy folder")
     manifest = read_manifest(folder / MANIFEST_FILE)
-    path = _model_path(folder, manifest.onnx.file)
-    model = _read(path)
-    if hashlib.sha256(model).hexdigest() != manifest.onnx.sha256:
-        raise ContractError(f"{path}: its sha256 is not the one in {MANIFEST_FILE}: it is not the graph exported there")
+    path = _inside(folder, manifest.onnx.file, "onnx: file", ".onnx")
+    model = _read_checked(path, manifest.onnx.sha256)
+    if (folder / PARITY_FILE).exists() and PARITY_FILE not in manifest.files:
+        raise ContractError(f"{folder / PARITY_FILE}: {MANIFEST_FILE} has no sha256 of it: it is from somewhere else")
+    files = {
+        name: _read_checked(_inside(folder, name, f"files: {name}"), sha256) for name, sha256 in manifest.files.items()
+    }
     check_agreement(manifest.contract, expected, str(folder / MANIFEST_FILE))
     _check_model(model, manifest.contract, path)
-    return Bundle(folder, manifest, model)
+    return Bundle(folder, manifest, model, _samples(files, manifest.contract, folder))
 
 
 def write_bundle(
@@ -92,18 +100,23 @@ def write_bundle(
 ) -> Bundle:
     """Writes a bundle, or replaces the one in `folder` whole; `files` (name -> content) go beside it, e.g. report.md.
 
-    The bundle is complete and on the disk before it gets its name. Raises ContractError for what `load_bundle` would
-    refuse, and OSError; either way an older bundle in `folder` stays as it was. A replacement is two renames: whoever
-    loads between them finds no folder and refuses.
+    Of those that `load_bundle` reads (parity.npz), policy.yaml holds the hash. The bundle is complete and on the disk
+    before it gets its name. Raises ContractError for what `load_bundle` would refuse, and OSError; either way an older
+    bundle in `folder` stays as it was. A replacement is two renames: whoever loads between them finds no folder and
+    refuses.
     """
     folder = Path(folder).absolute()
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ContractError(f"{folder}: exists and is no policy bundle, so it is not replaced")
     onnx = OnnxFile(MODEL_FILE, hashlib.sha256(model).hexdigest(), opset, parity_max_abs_error)
-    sections = {"uncertainty": uncertainty, "fingerprint": fingerprint, "onnx": onnx, "provenance": provenance}
+    hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in (PARITY_FILE,) if name in files}
+    sections = {
+        "uncertainty": uncertainty, "fingerprint": fingerprint, "onnx": onnx, "files": hashes, "provenance": provenance
+    }  # fmt: skip
     text = _dump({"format": FORMAT, "contract": contract, **sections})
     manifest = build_manifest(yaml.safe_load(text), folder / MANIFEST_FILE)
     _check_model(model, contract, folder / MODEL_FILE)
+    samples = _samples(files, contract, folder)
     fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         fresh.mkdir(parents=True)
@@ -114,30 +127,39 @@ def write_bundle(
         _sync(folder.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return Bundle(folder, manifest, model)
+    return Bundle(folder, manifest, model, samples)
+
+
+def _samples(files: Mapping[str, bytes], contract: Contract, folder: Path) -> Samples | None:
+    content = files.get(PARITY_FILE)
+    return None if content is None else load_samples(content, contract, str(folder / PARITY_FILE))
 
 
 def _check_model(model: bytes, contract: Contract, path: Path) -> None:
     check_graph(open_session(model, (CPU_PROVIDER,), 1, str(path)), contract, str(path))
 
 
-def _model_path(folder: Path, name: str) -> Path:
+def _inside(folder: Path, name: str, key: str, suffix: str = "") -> Path:
+    """Where the file `name`, which policy.yaml gives under `key`, lies: inside the folder, links followed."""
     try:
         path = (folder / name).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a ring of links, a zero byte
-        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: is no usable name ({error})") from error
+        raise ContractError(f"{folder / MANIFEST_FILE}: {key}: is no usable name ({error})") from error
     if folder.resolve() not in path.parents:
-        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: must be inside the policy's folder, found '{name}'")
-    if path.suffix != ".onnx":
-        raise ContractError(f"{folder / MANIFEST_FILE}: onnx: file: must be an .onnx file, found '{name}'")
+        raise ContractError(f"{folder / MANIFEST_FILE}: {key}: must be inside the policy's folder, found '{name}'")
+    if not path.name.endswith(suffix):
+        raise ContractError(f"{folder / MANIFEST_FILE}: {key}: must be an {suffix} file, found '{name}'")
     return path
 
 
-def _read(path: Path) -> bytes:
+def _read_checked(path: Path, sha256: str) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ContractError(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ContractError(f"{path}: its sha256 is not the one in {MANIFEST_FILE}: it is not the file exported there")
+    return content
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:

@@ -9,35 +9,45 @@ from typing import Any
 
 from policy_bringup.core.config import bounded, build, read_yaml, required
 from policy_bringup.core.errors import ConfigError, ContractError
+from policy_bringup.core.thumbnail import COARSE
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
 
 MANIFEST_FILE = "policy.yaml"
 FORMAT = 1
 """Version of policy.yaml that this code reads and writes."""
-THUMBNAIL = 8
-"""Rows and columns of a camera's thumbnail in the fingerprint."""
+PROVISIONAL_THRESHOLD = 1e9
+"""Of a policy that is not calibrated yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How the policy's doubt is measured (`kind`, e.g. "ensemble") and from which value on it must not act.
+    """How the policy's doubt is measured (`kind`, e.g. "ensemble") and above which value it must not act.
 
-    `threshold` is the value that a share of `false_alarm_rate` of the steps of good episodes exceeded, out of
-    `calibration_episodes` episodes that training did not see.
+    A good episode goes above `threshold` at any time at all with probability `false_alarm_rate` at most, as measured on
+    `calibration_episodes` successful ones that training did not see. 0 of them: it has not been measured yet.
     """
 
     kind: str = required()
-    threshold: float = bounded(0.0, 1e9)
+    threshold: float = bounded(0.0, PROVISIONAL_THRESHOLD)
     false_alarm_rate: float = bounded(0.0, 1.0)
-    calibration_episodes: int = bounded(1, 1_000_000)
+    calibration_episodes: int = bounded(0, 1_000_000)
+
+    def __post_init__(self) -> None:
+        if self.calibration_episodes == 0 and self.threshold != PROVISIONAL_THRESHOLD:
+            raise ValueError(
+                f"a threshold of {self.threshold:g} needs calibration_episodes; with 0 of them, the threshold must be "
+                f"{PROVISIONAL_THRESHOLD:g}, which stops nothing"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What the training data looked like at the start of an episode, to notice a swapped camera or a moved robot.
 
-    cameras: camera -> mean first picture as 8x8 grey values 0..255 (64 numbers, row by row, from the top left; grey =
-    0.299 R + 0.587 G + 0.114 B, then area means). start_pose: mean first state, in the contract's state columns.
+    cameras: camera -> the mean over the training episodes of the first picture, as 8x8 grey values 0..255 (64 numbers,
+    row by row, from the top left): `coarse(thumbnail(pixels))` of core/thumbnail.py, which is where the arithmetic is
+    written down. All values alike: nothing is known about that camera, and nothing compared. start_pose: mean first
+    state, in the contract's state columns; for people, nothing is refused by it: an episode may start elsewhere.
     """
 
     cameras: dict[str, tuple[float, ...]] = bounded(0.0, 255.0, "grey level")
@@ -46,7 +56,10 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """The graph: file in the bundle's folder, its hash, and its largest difference from the network it came from."""
+    """The graph: file in the bundle's folder, its hash, and its largest difference from the network it came from.
+
+    parity_max_abs_error: as inference/parity.py measures it, on the machine that exported.
+    """
 
     file: str = required()
     sha256: str = required()
@@ -65,13 +78,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What policy.yaml says, key by key."""
+    """What policy.yaml says, key by key. files: name -> sha256 of what is read beside the graph (parity.npz)."""
 
     format: int = bounded(FORMAT, FORMAT)
     contract: Contract = required()
     uncertainty: Uncertainty = required()
     fingerprint: Fingerprint = required()
     onnx: OnnxFile = required()
+    files: dict[str, str] = required()
     provenance: Provenance = required()
 
     def __post_init__(self) -> None:
@@ -88,8 +102,8 @@ class Manifest:
             raise ValueError("contract: action dt_s and observation spacing_s must be more than 0 s")
         if set(self.fingerprint.cameras) != set(cameras):
             raise ValueError("fingerprint: cameras must be the contract's cameras")
-        if any(len(grey) != THUMBNAIL * THUMBNAIL for grey in self.fingerprint.cameras.values()):
-            raise ValueError(f"fingerprint: a camera must have {THUMBNAIL * THUMBNAIL} grey values")
+        if any(len(grey) != COARSE * COARSE for grey in self.fingerprint.cameras.values()):
+            raise ValueError(f"fingerprint: a camera must have {COARSE * COARSE} grey values")
         if len(self.fingerprint.start_pose) != len(observation.state):
             raise ValueError(f"fingerprint: start_pose must have {len(observation.state)} values")
 

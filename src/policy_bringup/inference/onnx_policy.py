@@ -9,19 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from policy_bringup.core.errors import ContractError, ObservationError
+from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.tensor_names import ACTION_OUTPUT, STATE_INPUT, UNCERTAINTY_OUTPUT, image_input
 from policy_bringup.core.types import ActionChunk, Contract, Observation
 from policy_bringup.inference.bundle import Bundle, load_bundle
-from policy_bringup.inference.providers import PROVIDERS, choose_providers, open_session, provider_in_use
-from policy_bringup.inference.signature import (
-    ACTION_OUTPUT,
-    STATE_INPUT,
-    UNCERTAINTY_OUTPUT,
-    TensorSpec,
-    expected_inputs,
-    expected_outputs,
-    image_input,
-)
+from policy_bringup.inference.graph import Graph, spec_of
+from policy_bringup.inference.parity import PARITY_FILE, check_difference, largest_difference, tolerance
+from policy_bringup.inference.providers import PROVIDERS
+from policy_bringup.inference.watched import WatchedPolicy
 
 Feeds = dict[str, npt.NDArray[Any]]
 
@@ -38,14 +33,10 @@ class OnnxPolicy:
     ) -> None:
         self._contract = bundle.contract
         self._source = source
-        self._where = f"{bundle.folder / bundle.manifest.onnx.file}"
-        self._inputs = expected_inputs(bundle.contract)
-        self._outputs = expected_outputs(bundle.contract)
-        action = bundle.contract.action
+        action, path = bundle.contract.action, bundle.folder / bundle.manifest.onnx.file
         self._times_s = action.dt_s * np.arange(1, action.steps + 1, dtype=np.float64)
-        self._session = open_session(bundle.model, choose_providers(providers), threads, self._where)
-        self._provider = provider_in_use(self._session.get_providers(), providers)
-        self._run({name: np.zeros(spec.shape, spec.dtype) for name, spec in self._inputs.items()})
+        self._graph = Graph(bundle.model, bundle.contract, providers, threads, str(path))
+        _check_parity(bundle, self._graph)
 
     @property
     def contract(self) -> Contract:
@@ -55,7 +46,7 @@ class OnnxPolicy:
     @property
     def provider(self) -> str:
         """The execution provider in use."""
-        return self._provider
+        return self._graph.provider
 
     def reset(self) -> None:
         """Nothing to forget: the graph sees the past only through the observation's history."""
@@ -66,7 +57,7 @@ class OnnxPolicy:
         `received_ns` is 0: nobody has received it yet. Raises ObservationError for an observation that is not the
         contract's, ContractError if the graph fails or puts out another shape than it declared.
         """
-        outputs = self._run(self._feeds(observation))
+        outputs = self._graph.run(self._feeds(observation))
         return ActionChunk(
             source=self._source,
             stamp_ns=observation.stamp_ns,
@@ -78,28 +69,17 @@ class OnnxPolicy:
         )
 
     def _feeds(self, observation: Observation) -> Feeds:
+        inputs = self._graph.inputs
         feeds: Feeds = {image_input(camera): pixels[np.newaxis] for camera, pixels in observation.images.items()}
-        if STATE_INPUT in self._inputs:
+        if STATE_INPUT in inputs:
             feeds[STATE_INPUT] = observation.state[np.newaxis].astype(np.float32)
-        for name, spec in self._inputs.items():
+        for name, spec in inputs.items():
             if name not in feeds:
                 raise ObservationError(f"the policy needs '{name}', the observation has none")
-            found = _spec(feeds[name])
+            found = spec_of(feeds[name])
             if found != spec:
                 raise ObservationError(f"the policy needs '{name}' as {spec}, the observation has {found}")
-        return {name: feeds[name] for name in self._inputs}
-
-    def _run(self, feeds: Feeds) -> Feeds:
-        names = list(self._outputs)
-        try:
-            outputs: Feeds = dict(zip(names, self._session.run(names, feeds), strict=True))
-        except Exception as error:  # onnxruntime's errors have no base class but Exception
-            raise ContractError(f"{self._where}: the graph failed ({' '.join(str(error).split())})") from error
-        for name, spec in self._outputs.items():
-            found = _spec(outputs[name])
-            if found != spec:
-                raise ContractError(f"{self._where}: the graph put out '{name}' as {found}; it declared {spec}")
-        return outputs
+        return {name: feeds[name] for name in inputs}
 
 
 def load_policy(
@@ -108,10 +88,18 @@ def load_policy(
     providers: Sequence[str] = PROVIDERS,
     threads: int = 1,
     source: str = "policy",
-) -> OnnxPolicy:
-    """The policy of the bundle in `folder`, ready to run. Raises what `load_bundle` and OnnxPolicy raise."""
-    return OnnxPolicy(load_bundle(folder, expected), providers, threads, source)
+) -> WatchedPolicy:
+    """The policy of the bundle in `folder`, ready to run, and watched: it refuses pictures that it must not act on.
+
+    Raises what `load_bundle` and OnnxPolicy raise.
+    """
+    bundle = load_bundle(folder, expected)
+    policy = OnnxPolicy(bundle, providers, threads, source)
+    return WatchedPolicy(policy, bundle.manifest.fingerprint, policy.provider)
 
 
-def _spec(array: npt.NDArray[Any]) -> TensorSpec:
-    return TensorSpec(str(array.dtype), array.shape)
+def _check_parity(bundle: Bundle, graph: Graph) -> None:
+    if bundle.samples is not None:
+        difference = largest_difference(graph.run, bundle.samples, bundle.contract)
+        allowed = tolerance(bundle.manifest.onnx.parity_max_abs_error)
+        check_difference(difference, allowed, f"{bundle.folder / PARITY_FILE}: run by {graph.provider}")

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy_bringup.core.errors import ContractError
+from policy_bringup.core.tensor_names import ACTION_OUTPUT, STATE_INPUT, UNCERTAINTY_OUTPUT, image_input
 from policy_bringup.core.types import Contract
 
-STATE_INPUT = "state"
-ACTION_OUTPUT = "action"
-UNCERTAINTY_OUTPUT = "uncertainty"
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
@@ -28,11 +26,6 @@ class TensorSpec:
     def __str__(self) -> str:
         """E.g. `float32 (1, 2, 8)`."""
         return f"{self.dtype} ({', '.join(str(size) for size in self.shape)})"
-
-
-def image_input(camera: str) -> str:
-    """Name of the graph's input for a camera."""
-    return f"image.{camera}"
 
 
 def expected_inputs(contract: Contract) -> dict[str, TensorSpec]:

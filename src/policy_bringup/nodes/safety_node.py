@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import decoding, graph
-from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.errors import ContractError, ObservationError
 from policy_bringup.core.types import ActionChunk
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.nodes import endpoints
@@ -93,9 +93,13 @@ class SafetyNode(BringupNode):
         return level, self._messages.last_sentence or state, {"state": state, "late_ticks": self._messages.late_ticks}
 
     def _threshold(self) -> float:
-        if text_parameter(self, "source") == "bundle":
-            return read_manifest(Path(text_parameter(self, "bundle")) / MANIFEST_FILE).uncertainty.threshold
-        return self.deployment.uncertainty_threshold
+        if text_parameter(self, "source") != "bundle":
+            return self.deployment.uncertainty_threshold
+        folder = Path(text_parameter(self, "bundle"))
+        uncertainty = read_manifest(folder / MANIFEST_FILE).uncertainty
+        if not uncertainty.calibration_episodes:
+            raise ContractError(f"{folder}: is not calibrated: nobody has measured from which doubt on to stop it")
+        return uncertainty.threshold
 
     def _step(self, event: object) -> Reply:
         with self._lock:

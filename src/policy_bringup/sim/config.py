@@ -35,11 +35,27 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """The object to grasp. size: edge. friction: against the table; against the finger pads, theirs counts."""
+    """The object to grasp. size: edge. friction: against the table; against the finger pads, theirs counts.
+
+    stretch: the box is so many times as long as wide; 1 is a cube.
+    """
 
     size: float = bounded(0.015, 0.07, "m")
     mass: float = bounded(0.005, 1.0, "kg")
     friction: float = bounded(0.1, 2.0)
+    colour: tuple[float, float, float] = bounded(0.0, 1.0)
+    stretch: float = bounded(1.0, 2.0, default=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Distractor:
+    """Something else on the table, which nobody asked for: a loose upright cylinder, as high as it is wide (`size`).
+
+    position: (x, y) of its middle at the start; mass and friction are the cube's.
+    """
+
+    position: tuple[float, float] = bounded(-2.0, 2.0, "m")
+    size: float = bounded(0.01, 0.1, "m")
     colour: tuple[float, float, float] = bounded(0.0, 1.0)
 
 
@@ -93,3 +109,4 @@ class SimConfig:
     region: Region = required()
     light: Light = required()
     cameras: tuple[SimCamera, ...] = required()
+    distractor: Distractor | None = None

@@ -6,7 +6,7 @@ network and busy processors add: delays.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,22 +21,24 @@ from policy_bringup.core import graph
 from policy_bringup.core.chunks import ChunkStream
 from policy_bringup.core.config import load, read_yaml
 from policy_bringup.core.deployment import Deployment, load_deployment
-from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.errors import ChunkRefused, ObservationError
 from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.robot import Robot
 from policy_bringup.core.rotations import to_quaternion
 from policy_bringup.core.throttle import Throttle
-from policy_bringup.core.types import ImageSample, JointCommand, Pixels, StateSample
+from policy_bringup.core.types import GRIPPER_COLUMNS, ActionChunk, ImageSample, JointCommand, Pixels, StateSample
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import SafetyMonitor, Verdict
 from policy_bringup.safety.reasons import State
 from policy_bringup.safety.state import Arm as ArmEvent
 from policy_bringup.safety.state import Measured, Proposal
 from policy_bringup.sim.config import SimConfig
+from policy_bringup.sim.disturbance import Disturbance
 from policy_bringup.sim.expert import OBJECT_COLUMNS
 from policy_bringup.sim.observer import RolloutObserver
 from policy_bringup.sim.tasks import Outcome, make_task
+from policy_bringup.sim.trace import Trace, Tracer
 from policy_bringup.sim.views import Backend, open_view
 from policy_bringup.sim.world import World
 
@@ -76,7 +78,8 @@ class Rollout:
     """One episode. time_s: from arming to success, or to the end of patience; 0 if it was never armed.
 
     verdicts: rule -> ticks on which the newest proposal was judged bad by it. stops: sentences of what took the robot
-    out of the policy's hands. refused: chunks that would have jumped. frames: per picture of the policy, all cameras.
+    out of the policy's hands. refused: moments at which nothing went from the policy to safety, since its chunk would
+    have jumped or it gave none. frames: what was delivered each time that pictures were taken, all cameras.
     """
 
     success: bool
@@ -86,6 +89,7 @@ class Rollout:
     stops: tuple[str, ...]
     refused: int
     frames: tuple[Mapping[str, Pixels], ...]
+    trace: Trace
 
 
 class ClosedLoop:
@@ -110,40 +114,43 @@ class ClosedLoop:
         self._builder = ObservationBuilder(spec, *ages)
         self._stream = ChunkStream(np.array([limit.max_step for limit in deployment.limits]), stack.blend_s)
         self._cameras = [image.camera for image in spec.images]
-        self._action = action
+        self._action, self._width = action, action.names.index(GRIPPER_COLUMNS[0])
         self._epoch_ns = _EPOCH_NS
 
     def run(
         self, seed: int, patience_s: float = 20.0, keep_frames: bool = False,
         observer: RolloutObserver | None = None, epoch_ns: int | None = None,
+        disturbance: Disturbance | None = None, after_stop_s: float | None = None,
     ) -> Rollout:  # fmt: skip
         """One episode from a start drawn with `seed`, until success or for `patience_s`.
 
         With an observer, every camera takes pictures at its rate, and the policy thinks at those of them at which the
         policy node would; without, pictures are taken when the policy thinks. epoch_ns: ROS time of the start.
+        after_stop_s: the episode ends so long after safety stopped it, as the trial node ends it; None: it goes on.
         """
         if epoch_ns is not None:
             self._epoch_ns = epoch_ns - round(self.world.time_s * 1e9)
-        episode = _Episode(SafetyMonitor(self._limits), keep_frames, observer)
+        episode = _Episode(SafetyMonitor(self._limits), keep_frames, observer, self._action.steps, disturbance)
         self._task.reset(self.world, np.random.default_rng(seed))
         self._builder.reset()
         self._begin(episode)
         steps = round(self._stack.sim.physics_hz / self._limits.config.tick_rate_hz)
-        began_s, tick = self.world.time_s, 0
-        while not self._task.success and self.world.time_s - began_s < patience_s:
+        episode.began_s, before, tick = self.world.time_s, self._arm_refusals(), 0
+        while not self._task.success and not self._over(episode, patience_s, after_stop_s):
             self._sense(episode)
             shot, due = self._due(episode, tick)
-            if shot:
-                self._look(episode)
-            if due:
+            delivered = self._look(episode) if shot else True
+            if due and delivered:
                 self._think(episode)
+            self._deliver(episode)
             self._act(episode)
             self.world.step(steps)
             self._task.update(self.world)
             tick += 1
         return Rollout(
             self._task.success, self._task.outcome, self._since(episode.armed_s), dict(episode.verdicts),
-            tuple(episode.stops), episode.refused, tuple(episode.frames),
+            tuple(stop.sentence for stop in episode.tracer.stops), episode.refused, tuple(episode.frames),
+            episode.tracer.trace(self._arm_refusals() - before, self._arm.last_refusal or ""),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -152,6 +159,16 @@ class ClosedLoop:
 
     def _since(self, start_s: float | None) -> float:
         return 0.0 if start_s is None else self.world.time_s - start_s
+
+    def _over(self, episode: _Episode, patience_s: float, after_stop_s: float | None) -> bool:
+        elapsed_s, stops = self._since(episode.began_s), episode.tracer.stops
+        if stops and after_stop_s is not None and elapsed_s - stops[0].time_s >= after_stop_s:
+            return True
+        return elapsed_s >= patience_s
+
+    def _arm_refusals(self) -> int:
+        counts = self._arm.counts
+        return counts.unsolved + counts.malformed + counts.second_line
 
     def _now(self) -> int:
         return self._epoch_ns + round(self.world.time_s * 1e9)
@@ -189,36 +206,53 @@ class ClosedLoop:
         self._builder.add_state("tool", self._proprioception.tool(sample))
         self._builder.add_state("object", replace(sample, names=OBJECT_COLUMNS, values=columns))
 
-    def _look(self, episode: _Episode) -> None:
-        now = self._now()
+    def _look(self, episode: _Episode) -> bool:
+        """Takes pictures; False if one that the policy reads was not delivered."""
         everything = episode.keep_frames or episode.observer is not None
         cameras = [camera.name for camera in self._stack.deployment.cameras] if everything else self._cameras
         if not cameras:
-            return
+            return True
         self._view.update(self.world.qpos)
-        pictures = {camera: self._view.render(camera) for camera in cameras}
+        pictures: Mapping[str, Pixels] = {camera: self._view.render(camera) for camera in cameras}
+        if episode.disturbance is not None:
+            pictures = episode.disturbance.pictures(pictures, self._since(episode.began_s))
         for camera, pixels in pictures.items():
-            sample = ImageSample(now, now, camera, pixels)
+            sample = ImageSample(self._now(), self._now(), camera, pixels)
             self._builder.add_image(sample)
             if episode.observer is not None:
                 episode.observer.on_image(sample)
         if episode.keep_frames:
             episode.frames.append(pictures)
+        return all(camera in pictures for camera in self._cameras)
 
     def _think(self, episode: _Episode) -> None:
         now = self._now()
         if not episode.engaged:
             self._policy.reset()
             self._stream.reset()
-        chunk = replace(self._policy.predict(self._builder.build(now)), source="policy", received_ns=now)
         try:
-            joined = self._stream.join(chunk, episode.measured, now)
-        except ChunkRefused:
+            chunk = self._policy.predict(self._builder.build(now))
+        except ObservationError as error:  # silence, as from the policy node
             episode.refused += 1
+            episode.tracer.refusal(self._since(episode.began_s), str(error))
             return
-        if episode.observer is not None:
-            episode.observer.on_chunk(joined, now)
-        episode.monitor.step(Proposal(joined, 1), now)
+        episode.tracer.answer(self._since(episode.began_s), chunk.uncertainty)
+        delay_s = 0.0 if episode.disturbance is None else episode.disturbance.delay_s
+        episode.under_way.append((now + round(delay_s * 1e9), chunk))
+
+    def _deliver(self, episode: _Episode) -> None:
+        """What the policy has answered reaches safety, at once or later."""
+        now = self._now()
+        while episode.under_way and episode.under_way[0][0] <= now:
+            chunk = replace(episode.under_way.popleft()[1], source="policy", received_ns=now)
+            try:
+                joined = self._stream.join(chunk, episode.measured, now)
+            except ChunkRefused:
+                episode.refused += 1
+                continue
+            if episode.observer is not None:
+                episode.observer.on_chunk(joined, now)
+            episode.monitor.step(Proposal(joined, 1), now)
 
     def _act(self, episode: _Episode) -> None:
         now = self._now()
@@ -226,6 +260,8 @@ class ClosedLoop:
             episode.armed_s = self.world.time_s
         verdict = episode.monitor.tick(now, now)
         episode.note(verdict, now)
+        where = self.world.tool_pose().position, self.world.object_pose().position
+        episode.tracer.tick(self._since(episode.began_s), *where, verdict, self._width)
         if verdict.output is None:
             command = self._arm.tick(now)
         else:
@@ -237,16 +273,21 @@ class ClosedLoop:
 class _Episode:
     """What one episode collects."""
 
-    def __init__(self, monitor: SafetyMonitor, keep_frames: bool, observer: RolloutObserver | None) -> None:
+    def __init__(
+        self, monitor: SafetyMonitor, keep_frames: bool, observer: RolloutObserver | None, steps: int,
+        disturbance: Disturbance | None,
+    ) -> None:  # fmt: skip
         self.monitor, self.keep_frames, self.observer = monitor, keep_frames, observer
+        self.disturbance, self.tracer = disturbance, Tracer(steps)
         self.shutter = Throttle(graph.topic("camera/{camera}/image_raw").rate_hz)
         self.pace = Throttle(graph.topic("policy/action").rate_hz)
         self.measured = np.zeros(0)
+        self.began_s = 0.0
         self.armed_s: float | None = None
         self.engaged = False
         self.refused = 0
         self.verdicts: Counter[str] = Counter()
-        self.stops: list[str] = []
+        self.under_way: deque[tuple[int, ActionChunk]] = deque()
         self.frames: list[Mapping[str, Pixels]] = []
 
     def note(self, verdict: Verdict, now_ns: int) -> None:
@@ -256,5 +297,3 @@ class _Episode:
         self.engaged = verdict.state in (State.ACTIVE, State.RETRY)
         if self.armed_s is not None and verdict.reason is not None:
             self.verdicts[verdict.reason.rule.name] += 1
-        stopped = (t for t in verdict.transitions if t.to_state >= State.FALLBACK)
-        self.stops.extend(transition.reason.sentence for transition in stopped)

@@ -8,11 +8,11 @@ import numpy as np
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.rotations import to_quaternion
 from policy_bringup.core.types import Array
-from policy_bringup.sim.config import Floor, SimCamera, SimConfig
+from policy_bringup.sim.config import Distractor, Floor, SimCamera, SimConfig
 from policy_bringup.sim.mjcf import mjcf
 
-OBJECT, TABLE, FLOOR, LAMP = "object", "table", "floor", "lamp"
-ROOM_GROUP, LIMB_GROUPS = 0, (1, 2, 3, 4)  # table and floor; upper arm, forearm, hand, object
+OBJECT, TABLE, FLOOR, LAMP, DISTRACTOR = "object", "table", "floor", "lamp", "distractor"
+ROOM_GROUP, LIMB_GROUPS = 0, (1, 2, 3, 4)  # table and floor; upper arm, forearm, hand, object and distractor
 _ROBOT_BIT, _OBJECT_BIT = 1, 2  # contype bits: see mjcf.py
 
 
@@ -24,6 +24,8 @@ def build_model(config: SimConfig) -> mujoco.MjModel:
     _add_table(spec, config)
     _add_floor(spec, config.floor)
     _add_cube(spec, config)
+    if config.distractor is not None:
+        _add_distractor(spec, config, config.distractor)
     _add_light(spec, config)
     for camera in config.cameras:
         _add_camera(spec, camera)
@@ -75,9 +77,22 @@ def _add_cube(spec: mujoco.MjSpec, config: SimConfig) -> None:
     body = spec.worldbody.add_body(name=OBJECT, pos=[0.5, 0.0, cube.size / 2])
     body.add_freejoint(name=OBJECT)
     body.add_geom(
-        name=OBJECT, type=mujoco.mjtGeom.mjGEOM_BOX, size=[cube.size / 2] * 3, mass=cube.mass,
+        name=OBJECT, type=mujoco.mjtGeom.mjGEOM_BOX, mass=cube.mass,
+        size=[cube.size / 2 * cube.stretch, cube.size / 2, cube.size / 2],
         rgba=[*cube.colour, 1.0], contype=_OBJECT_BIT, conaffinity=_ROBOT_BIT, condim=4,
         friction=[cube.friction, 0.005, 0.0001],
+    )  # fmt: skip
+
+
+def _add_distractor(spec: mujoco.MjSpec, config: SimConfig, distractor: Distractor) -> None:
+    # After the object: its body then falls into the object's group of geoms, which the ray caster draws.
+    half = distractor.size / 2
+    body = spec.worldbody.add_body(name=DISTRACTOR, pos=[*distractor.position, half])
+    body.add_freejoint(name=DISTRACTOR)
+    body.add_geom(
+        name=DISTRACTOR, type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[half, half, 0.0], mass=config.cube.mass,
+        rgba=[*distractor.colour, 1.0], contype=_OBJECT_BIT, conaffinity=_ROBOT_BIT | _OBJECT_BIT, condim=4,
+        friction=[config.cube.friction, 0.005, 0.0001],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.types import Pose
-from policy_bringup.sim.config import SimConfig
+from policy_bringup.sim.config import Region, SimConfig
 from policy_bringup.sim.world import World, object_at
 
 
@@ -50,6 +50,12 @@ class Task(Protocol):
         """Everything a report needs."""
 
 
+def draw_start(region: Region, rng: np.random.Generator) -> tuple[float, float, float]:
+    """x, y (m) and yaw (rad) at which an object starts, uniform over the region."""
+    x, y, yaw = (float(rng.uniform(*limits)) for limits in (region.x, region.y, region.yaw))
+    return x, y, yaw
+
+
 class Grasp:
     """Lift the object by `LIFT_M` and keep it there for `HOLD_S`."""
 
@@ -77,8 +83,7 @@ class Grasp:
 
     def reset(self, world: World, rng: np.random.Generator, at_home: bool = True) -> Pose:
         """The object at a uniformly random place of the region, with a random yaw."""
-        region = self._config.region
-        x, y, yaw = (float(rng.uniform(*limits)) for limits in (region.x, region.y, region.yaw))
+        x, y, yaw = draw_start(self._config.region, rng)
         pose = object_at(self._config, (x, y), yaw)
         world.reset(pose, at_home)
         self._start, self._start_s, self._held_since_s = pose.position, world.time_s, None

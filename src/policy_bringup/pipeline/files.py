@@ -1,0 +1,10 @@
+"""What an evaluation leaves in its folder."""
+
+PAGE_FILE = "report.html"
+"""For people."""
+JSON_FILE = "evaluation.json"
+"""For programs."""
+TABLE_FILE = "report.md"
+"""For the policy's folder."""
+TOPICS_FILE = "over_topics.json"
+"""The deployment's own report, where it ran."""

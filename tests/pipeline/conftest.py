@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policy_bringup.core.errors import ObservationError
+from policy_bringup.pipeline.attempt import PLAIN, Attempt
+from policy_bringup.pipeline.evaluate import Evaluation, Plan
+from policy_bringup.pipeline.play import expert
+from policy_bringup.sim.expert import load_expert
+from policy_bringup.sim.rollout import Stack, load_stack
+from policy_bringup.sim.trace import Stop
+
+FIRST = 1_000_000
+
+
+@pytest.fixture(scope="session")
+def stack(config_folder) -> Stack:
+    return load_stack(config_folder)
+
+
+@pytest.fixture(scope="session")
+def make_attempt():
+    """An undisturbed success in 4 s; keywords change it."""
+    good = Attempt(
+        condition=PLAIN,
+        seed=FIRST,
+        backend="raycast",
+        success=True,
+        outcome="",
+        time_s=4.0,
+        doubt=0.1,
+        closed_m=0.002,
+        peak_m=0.12,
+        unanswered=0,
+        unanswered_reason="",
+        jumps=0,
+        arm_refusals=0,
+        arm_reason="",
+        stop=None,
+        motion=((0.1, 1.1), (2.0, 3.0)),
+        onset_s=None,
+        travel_m=0.0,
+        taken_ms=(2.0, 4.0),
+    )
+    return lambda **changes: replace(good, **changes)
+
+
+@pytest.fixture(scope="session")
+def stopped(make_attempt):
+    """A failure that a rule of the monitor made."""
+
+    def make(rule: str, time_s: float = 2.0, **changes) -> Attempt:
+        stop = Stop(time_s, rule, f"because of {rule}")
+        return make_attempt(**{"success": False, "outcome": "untouched", "stop": stop, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_evaluation(config_folder):
+    """An evaluation of given attempts, by condition; the monitor's threshold is 1."""
+
+    def make(attempts, unguarded=(), **changes) -> Evaluation:
+        plan = Plan(config_folder, "someone", expert, episodes=len(attempts[PLAIN]))
+        whole = Evaluation(
+            plan,
+            1.0,
+            "raycast",
+            ("front", "wrist"),
+            {name: tuple(group) for name, group in attempts.items()},
+            {attempt.seed: attempt for attempt in unguarded},
+            (),
+            {},
+            12.0,
+        )
+        return replace(whole, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    return {camera: rng.integers(30, 220, (16, 20, 3)).astype(np.uint8) for camera in ("front", "wrist")}
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+class Seeing:
+    """The expert, but it looks at both cameras: refuses black pictures, and doubts for good once a picture leaps."""
+
+    def __init__(self, contract, robot):
+        self._expert, self._last, self._leap = load_expert(contract, robot), {}, 0.0
+        observation = replace(self._expert.contract.observation, images=contract.observation.images)
+        self.contract = replace(self._expert.contract, observation=observation)
+
+    def reset(self):
+        self._expert.reset()
+        self._last, self._leap = {}, 0.0
+
+    def predict(self, observation):
+        seen = {camera: pixels[-1].astype(float) for camera, pixels in observation.images.items()}
+        black = [camera for camera, picture in seen.items() if picture.mean() < 1.0]
+        if black:
+            raise ObservationError(f"camera {black[0]} is black")
+        leaps = [float(np.abs(seen[camera] - last).mean()) for camera, last in self._last.items()]
+        self._last, self._leap = seen, max(self._leap, *leaps, 0.0) if leaps else 0.0
+        chunk = self._expert.predict(observation)
+        return replace(chunk, uncertainty=np.full(len(chunk.times_s), self._leap / 100.0))
+
+
+def seeing(stack):
+    """Safety stops it above a doubt of 0.25: a leap of 25 grey levels on average."""
+    return Seeing(stack.deployment.contract, stack.robot), 0.25
+
+
+class Moody:
+    """The expert, unsure for a while in the middle of every episode; where the object lies to the left, it reaches
+    beside it."""
+
+    def __init__(self, contract, robot):
+        self._expert = load_expert(replace(contract, observation=replace(contract.observation, images=())), robot)
+        self.contract = self._expert.contract
+        self._began_ns = 0
+
+    def reset(self):
+        self._expert.reset()
+        self._began_ns = 0
+
+    def predict(self, observation):
+        self._began_ns = self._began_ns or observation.stamp_ns
+        names, state = self.contract.observation.names, observation.state.copy()
+        if state[-1, names.index("object.y")] > 0.0:
+            state[:, names.index("object.y")] += 0.05
+        chunk = self._expert.predict(replace(observation, state=state))
+        seconds = (observation.stamp_ns - self._began_ns) / 1e9
+        doubt = 0.6 if 1.0 < seconds < 1.5 else 0.1
+        return replace(chunk, uncertainty=np.full(len(chunk.times_s), doubt))
+
+
+def moody(stack):
+    return Moody(stack.deployment.contract, stack.robot), 0.5
+
+
+def careless(stack):
+    """The same, with a threshold that its doubt never reaches."""
+    return Moody(stack.deployment.contract, stack.robot), 0.7
+
+
+@pytest.fixture(scope="session")
+def policies():
+    return {"seeing": seeing, "moody": moody, "careless": careless}
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory, config_folder) -> Path:
+    """The configuration, with cameras of 24 x 24 pixels: quickly drawn."""
+    root = tmp_path_factory.mktemp("small")
+    shutil.copytree(config_folder, root / "config")
+    (root / "models").symlink_to(config_folder.parent / "models")
+    path = root / "config" / "grasp.yaml"
+    text = path.read_text()
+    assert "width: 128, height: 128" in text
+    assert "height: 128, width: 128" in text
+    text = text.replace("width: 128, height: 128", "width: 24, height: 24")
+    path.write_text(text.replace("height: 128, width: 128", "height: 24, width: 24"))
+    return root / "config"

@@ -1,0 +1,133 @@
+"""The whole way on a small scale: a minute's course, which may not end in a bundle that nobody has calibrated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.errors import ConfigError, LearningError
+from policy_bringup.episodes.layout import episodes
+from policy_bringup.inference.bundle import load_bundle
+from policy_bringup.inference.onnx_policy import load_policy
+from policy_bringup.pipeline.course import STAGES, Course, Ears, publish
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMONSTRATIONS = 10
+SMALL = {"demonstrations": DEMONSTRATIONS, "calibration_episodes": 19, "evaluation_episodes": 1, "other_episodes": 1}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """Configuration of a small course, with rollouts too short to succeed."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "models").symlink_to(ROOT / "models")
+    change(folder / "config" / "train" / "grasp.yaml", **SMALL, patience_s=6.0)
+    training = folder / "config" / "train" / "bc_spatial.yaml"
+    data = yaml.safe_load(training.read_text())
+    data["model"].update(members=2, separate_encoders=False, channels=[8, 8])
+    data["optimisation"].update(steps=40, validate_every=20, validation_moments=64, batch_size=32)
+    training.write_text(yaml.safe_dump(data))
+    return folder
+
+
+def change(path: Path, **values) -> None:
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+
+
+class Listener:
+    """Counts what it is told. ends_before: a stage that it does not let begin."""
+
+    def __init__(self, ends_before: str = "") -> None:
+        self._ends_before = ends_before
+        self.stages: list[str] = []
+        self.done: dict[str, tuple[int, int]] = {}
+        self.steps = 0
+
+    @property
+    def ears(self) -> Ears:
+        return Ears(self._begin, self._done, self._trained)
+
+    def _begin(self, stage: str) -> None:
+        self.stages.append(stage)
+        if stage == self._ends_before:
+            raise Interruption
+
+    def _done(self, done: int, total: int) -> None:
+        self.done[self.stages[-1]] = (done, total)
+
+    def _trained(self, progress) -> None:
+        self.steps += 1
+
+
+class Interruption(Exception):
+    """What Ctrl+C is to a course."""
+
+
+@pytest.fixture(scope="module")
+def course(site, tmp_path_factory):
+    """A course that was interrupted before its calibration and then called again: where it works, what it said, and
+    what it told in both goes. Its rollouts are cut short, and so all fail."""
+    work, out = tmp_path_factory.mktemp("work"), site / "shipped"
+    file = site / "config" / "train" / "grasp.yaml"
+    first, second = Listener(ends_before="calibration"), Listener()
+    with pytest.raises(Interruption):
+        Course(file, work, out, 2, "policy learn grasp", first.ears).run()
+    made = stamps(work)
+    change(file, patience_s=0.6)
+    with pytest.raises(LearningError) as refusal:
+        Course(file, work, out, 2, "policy learn grasp", second.ears).run()
+    assert stamps(work) == made
+    return work, out, first, second, str(refusal.value)
+
+
+def stamps(work: Path) -> dict[str, int]:
+    """When everything was made that a course makes once."""
+    files = [*work.glob("demos/*/*.mcap"), *work.glob("frames/*/action.npy"), work / "bundle" / "policy.onnx"]
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def test_the_stages_follow_each_other_and_say_how_far_they_are(course):
+    _, _, first, second, _ = course
+    assert tuple(first.stages) == tuple(second.stages) == STAGES[:-1]
+    assert first.done == dict.fromkeys(("demonstrations", "frames"), (DEMONSTRATIONS, DEMONSTRATIONS))
+    assert second.done["calibration"] == (19, 19)
+
+
+def test_a_second_start_makes_nothing_twice(course):
+    work, _, first, second, _ = course
+    assert len(episodes(work / "demos")) == len(list((work / "frames").glob("episode_*"))) == DEMONSTRATIONS
+    assert (first.steps, second.steps) == (40, 0)
+
+
+def test_what_was_trained_is_a_bundle_whose_graph_says_what_the_network_said(course):
+    work = course[0]
+    contract = load_deployment(ROOT / "config" / "grasp.yaml")[0].contract
+    bundle = load_bundle(work / "bundle", contract)
+    assert bundle.samples is not None
+    assert bundle.manifest.onnx.parity_max_abs_error < 1e-4
+    assert load_policy(work / "bundle", contract).contract == contract
+
+
+def test_a_policy_that_fails_is_not_calibrated_and_not_shipped(course):
+    work, out, _, _, sentence = course
+    assert "of 19 rollouts succeeded" in sentence
+    assert not out.exists()
+    with pytest.raises(LearningError, match="is not calibrated, so it may not be deployed"):
+        publish(load_bundle(work / "bundle", load_deployment(ROOT / "config" / "grasp.yaml")[0].contract), out, {})
+    assert not out.exists()
+
+
+def test_demonstrations_may_not_touch_the_seeds_of_the_evaluation(site, tmp_path):
+    file = tmp_path / "config" / "train" / "grasp.yaml"
+    shutil.copytree(site / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    change(file, demonstrations=100_000, seed=400_000)
+    Course(file, tmp_path / "work", tmp_path / "out", 1)
+    change(file, seed=400_001)
+    with pytest.raises(ConfigError, match="seed: must be"):
+        Course(file, tmp_path / "work", tmp_path / "out", 1)
