@@ -68,7 +68,7 @@ class PolicyNode(BringupNode):
         self._stream = ChunkStream(np.array([limit.max_step for limit in self.deployment.limits]), self._config.blend_s)
         self._lock = threading.Lock()
         self._measured: Array | None = None
-        self._engaged = False
+        self._engaged: bool | None = None  # until safety has said who drives
         self._published = self._refused = 0
         self._pictures = dict.fromkeys(self._input.cameras, 0)
         self._trouble = "nothing arrived yet"
@@ -88,7 +88,7 @@ class PolicyNode(BringupNode):
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
         pictures = {f"pictures.{camera}": count for camera, count in self._pictures.items()}
-        values = {"published": self._published, "refused": self._refused, "engaged": self._engaged, **pictures}
+        values = {"published": self._published, "refused": self._refused, "engaged": bool(self._engaged), **pictures}
         if self._trouble:
             return "warn", self._trouble, values
         return "ok", "publishing", values
@@ -153,6 +153,8 @@ class PolicyNode(BringupNode):
 
     def _infer(self, stamp_ns: int) -> None:
         try:
+            if self._engaged is None:
+                raise ObservationError("nothing is heard of safety/state")
             with self._lock:
                 observation = self._input.build(stamp_ns)
             if not self._engaged:
