@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -22,6 +22,7 @@ from policy_bringup.core.startup import Options
 from policy_bringup.core.trials import Report, load_report
 from policy_bringup.pipeline.advise import (
     Advice,
+    Circumstances,
     Situation,
     advise,
     count_demonstrations,
@@ -141,30 +142,7 @@ class Advise:
     """Good demonstrations that there are (or will be)."""
     dataset: Path | None = None
     """Folder of recorded episodes, to count its successes instead."""
-    cameras: int = 2
-    """Cameras that the policy reads."""
-    tasks: int = 1
-    """Tasks for one policy."""
-    multimodal: bool = False
-    """There are several good ways to do it, and the demonstrations show more than one."""
-    precision_mm: float = 20.0
-    """Room for error."""
-    long_horizon: bool = False
-    """The task has several stages."""
-    moving: bool = False
-    """The object moves by itself."""
-    varied: bool = False
-    """It must work under other light, on other tables, or with other objects."""
-    failing: bool = False
-    """A trained policy fails in states that no demonstration shows."""
-    corrections: bool = False
-    """Somebody can correct the policy while it acts."""
-    reward: bool = False
-    """Success is measured by itself, and the robot or a simulator may try for hours."""
-    hours: float = 2.0
-    """Time for training."""
-    gpu: bool = False
-    """There is a graphics card."""
+    given: Annotated[Circumstances, tyro.conf.arg(name="")] = field(default_factory=Circumstances)
 
     def __call__(self) -> int:
         """Prints the advice."""
@@ -180,10 +158,7 @@ class Advise:
         count, length_s = self.demonstrations or 0, Situation(0).demo_s
         if self.dataset is not None:
             count, length_s = count_demonstrations(self.dataset)
-        return Situation(
-            count, length_s, self.cameras, self.tasks, self.multimodal, self.precision_mm, self.long_horizon,
-            self.moving, self.varied, self.failing, self.corrections, self.reward, self.hours, self.gpu,
-        )  # fmt: skip
+        return Situation(count, length_s, **asdict(self.given))
 
 
 def print_advice(advice: Advice, console: Console) -> None:

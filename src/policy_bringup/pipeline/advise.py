@@ -29,31 +29,42 @@ ENOUGH_FOR_CHUNKS, ENOUGH_FOR_VIT = 50, 1000
 PRECISE_MM, PLACE_MM = 5.0, 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What there is and what is wanted.
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What is wanted, and what there is besides demonstrations."""
 
-    demonstrations: good ones; demo_s: their mean length. multimodal: there are several good ways, and the
-    demonstrations show more than one. precision_mm: room for error. long_horizon: several stages. moving: the object
-    moves by itself. varied: it has to work under other light, on other tables or with other objects. failing: a trained
-    policy fails in states that no demonstration shows. corrections: somebody can correct it while it acts. reward:
-    success is measured by itself, and robot or simulator may try for hours. hours: for training. gpu: there is one.
-    """
+    cameras: int = 2
+    """Cameras that the policy reads."""
+    tasks: int = 1
+    """Tasks for one policy."""
+    multimodal: bool = False
+    """There are several good ways to do it, and the demonstrations show more than one."""
+    precision_mm: float = 20.0
+    """Room for error."""
+    long_horizon: bool = False
+    """The task has several stages."""
+    moving: bool = False
+    """The object moves by itself."""
+    varied: bool = False
+    """It must work under other light, on other tables, or with other objects."""
+    failing: bool = False
+    """A trained policy fails in states that no demonstration shows."""
+    corrections: bool = False
+    """Somebody can correct the policy while it acts."""
+    reward: bool = False
+    """Success is measured by itself, and the robot or a simulator may try for hours."""
+    hours: float = 2.0
+    """Time for training."""
+    gpu: bool = False
+    """There is a graphics card."""
+
+
+@dataclass(frozen=True)
+class Situation(Circumstances):
+    """The whole of it. demonstrations: good ones; demo_s: their mean length. Raises ConfigError for senseless ones."""
 
     demonstrations: int
     demo_s: float = 5.0
-    cameras: int = 2
-    tasks: int = 1
-    multimodal: bool = False
-    precision_mm: float = 20.0
-    long_horizon: bool = False
-    moving: bool = False
-    varied: bool = False
-    failing: bool = False
-    corrections: bool = False
-    reward: bool = False
-    hours: float = 2.0
-    gpu: bool = False
 
     def __post_init__(self) -> None:
         positive = {"demo_s": self.demo_s, "cameras": self.cameras, "tasks": self.tasks,
