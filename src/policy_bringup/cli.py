@@ -13,6 +13,7 @@ import tyro
 from rich.progress import Progress
 
 from policy_bringup import doctor, runner, tables
+from policy_bringup.bundle_cli import Calibrate, Compress
 from policy_bringup.core.errors import ConfigError, PolicyBringupError
 from policy_bringup.core.startup import Options
 from policy_bringup.core.trials import load_report
@@ -191,6 +192,8 @@ Command = (
     | Annotated[Episodes, tyro.conf.subcommand("episodes")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
+    | Annotated[Compress, tyro.conf.subcommand("compress")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Advise, tyro.conf.subcommand("advise")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]

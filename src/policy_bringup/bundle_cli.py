@@ -1,0 +1,132 @@
+"""`policy calibrate` and `policy compress`: what is done to a bundle after its export."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from policy_bringup import runner, tables
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.errors import ConfigError
+from policy_bringup.episodes.splits import load_split
+
+if TYPE_CHECKING:
+    from policy_bringup.pipeline.compress import Compressed
+    from policy_bringup.pipeline.statistics import Rate
+
+Folder = tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Measure, in simulation, from which doubt on a bundle's policy is to be stopped, and write it into the bundle."""
+
+    bundle: Folder
+    deployment: str = "grasp"
+    """Name of a file under config/, or a path to one."""
+    episodes: int = 100
+    """Rollouts; at least 19 must succeed for a false-alarm rate of 5 %."""
+    false_alarm_rate: float = 0.05
+    """Share of good episodes that safety may stop because the policy is in doubt."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+
+    def __call__(self) -> int:
+        """Prints the threshold and what it rests on."""
+        from policy_bringup.pipeline.calibrate import Scored, apply, calibrate
+
+        path, played = runner.deployment_path(self.deployment), 0
+        with tables.progress("episodes") as progress:
+
+            def heard(scored: Scored) -> None:
+                nonlocal played
+                played += 1
+                progress(played, self.episodes, f"seed {scored.seed}")
+
+            calibration = calibrate(
+                self.bundle, path.parent, self.episodes, false_alarm_rate=self.false_alarm_rate,
+                workers=self.workers, progress=heard, deployment_file=path.name,
+            )  # fmt: skip
+        apply(self.bundle, calibration)
+        print(
+            f"{self.bundle}: stopped above a doubt of {calibration.threshold:.4g}, measured on {calibration.successes} "
+            f"good episodes out of {calibration.episodes}"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Write a bundle with 16-bit floats or 8-bit integers in its network, and report what that changes."""
+
+    bundle: Folder
+    out: Path
+    """Folder of the new bundle, which has to be calibrated before it may run."""
+    precision: Literal["fp16", "int8"] = "int8"
+    frames: Path | None = None
+    """Folder written by `policy episodes convert`: int8 takes its ranges from the training episodes."""
+    split: Path | None = None
+    """Folder whose split.yaml says which those are; by default that of the frames."""
+    deployment: str = "grasp"
+    """Name of a file under config/, or a path to one."""
+    episodes: int = 50
+    """Rollouts of either bundle, of the same scenes, to compare their success; 0: none."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+
+    def __call__(self) -> int:
+        """Prints size, time, error and success of both."""
+        from policy_bringup.inference.bundle import load_bundle
+        from policy_bringup.pipeline.compress import compress
+
+        contract = load_deployment(runner.deployment_path(self.deployment))[0].contract
+        done = compress(load_bundle(self.bundle, contract), self.precision, self.out, self._episodes())
+        rates = [self._success(folder) for folder in (self.bundle, self.out)] if self.episodes else []
+        _print_change(done, rates)
+        print(f"{self.out}: calibrate it with `policy calibrate {self.out}` before it is deployed")
+        return 0
+
+    def _episodes(self) -> list[Path]:
+        if self.frames is None:
+            return []
+        named = [self.frames / name for name in load_split(self.split or self.frames).train]
+        found = [folder for folder in named if folder.is_dir()]
+        if not found:
+            raise ConfigError(f"{self.frames}: holds no frames of the training episodes")
+        return found
+
+    def _success(self, folder: Path) -> Rate:
+        """With safety on but its judgement of doubt off: only one of the two thresholds would fit."""
+        from policy_bringup.pipeline import play
+        from policy_bringup.pipeline.seeds import seeds
+        from policy_bringup.pipeline.statistics import rate
+        from policy_bringup.sim.rollout import load_stack
+
+        path = runner.deployment_path(self.deployment)
+        backend, _ = play.backends(load_stack(path.parent, path.name), "auto")
+        stage = play.Stage(play.Setting(path.parent, path.name, play.bundle(folder.absolute()), backend, 20.0))
+        jobs = [play.Job(seed, unguarded=True) for seed in seeds("evaluation", self.episodes)]
+        outcomes = []
+        with play.performers(stage, self.workers) as perform, tables.progress(folder.name) as progress:
+            for count, played in enumerate(perform(jobs), 1):
+                outcomes.append(played.attempt.success)
+                progress(count, len(jobs), "")
+        return rate(outcomes)
+
+
+def _print_change(done: Compressed, rates: list[Rate]) -> None:
+    from policy_bringup.pipeline.wording import rate_words
+
+    table = Table("", "size kB", "p50 ms", "p99 ms", "largest error", "success")
+    for number, (name, costs) in enumerate((("before", done.before), ("after", done.after))):
+        shown = rate_words(rates[number]) if rates else "-"
+        table.add_row(
+            name, f"{costs.size / 1000:.0f}", f"{costs.p50_ms:.2f}", f"{costs.p99_ms:.2f}", f"{costs.error:.2g}", shown
+        )
+    Console().print(table)
