@@ -1,0 +1,143 @@
+"""Policy families, and heads for telling where things are, on identical splits.
+
+First every family of config/train/ trains on the same episodes for the same time and plays the same unseen scenes, with
+the monitor's rules on but its judgement of doubt off (no threshold is calibrated here). Then bc_spatial learns only to
+tell, from the pictures alone, where the tool will be at the end of the chunk, with each of its three heads; the table
+has the form of the one in Levine et al. 2016 (pose error on their robot: 1.30 cm with spatial softmax, 4.75 cm fully
+connected, 3.71 cm with max pooling).
+Run: python benchmarks/families.py [--work build/learn/grasp] [--minutes 20] [--pose-minutes 8] [--episodes 100]
+after `make train`, or after its stages demonstrations and frames. What is trained already is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.episodes.frames import load_frames
+from policy_bringup.episodes.splits import load_split
+from policy_bringup.learning.bc_spatial import BcSpatial
+from policy_bringup.learning.config import TrainConfig, load_train_config
+from policy_bringup.learning.dataset import Dataset
+from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
+from policy_bringup.learning.train import Trained, train
+from policy_bringup.pipeline import bundling, play
+from policy_bringup.pipeline.seeds import seeds
+from policy_bringup.pipeline.statistics import Rate, rate
+from policy_bringup.pipeline.wording import rate_words
+from policy_bringup.sim.rollout import load_stack
+
+ROOT = Path(__file__).resolve().parent.parent
+FAMILIES = ("bc_cnn", "bc_spatial", "bc_resnet")
+HEADS = ("spatial_softmax", "fully_connected", "max_pool")
+CONTRACT = load_deployment(ROOT / "config" / "grasp.yaml")[0].contract
+
+
+@dataclass(frozen=True)
+class Families:
+    """What to compare, and for how long."""
+
+    work: Path = ROOT / "build" / "learn" / "grasp"
+    out: Path = ROOT / "build" / "families"
+    minutes: float = 20.0
+    """Of training, for every family."""
+    pose_minutes: float = 8.0
+    """Of training, for every head."""
+    episodes: int = 100
+    workers: int = os.cpu_count() or 1
+    json: Path | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The split's three datasets, and where the frames are."""
+
+    frames: Path
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    @classmethod
+    def of(cls, work: Path) -> Parts:
+        """Raises EpisodeError for what is not there."""
+        split, frames = load_split(work / "demos"), work / "frames"
+        parts = (Dataset.open(frames, names, CONTRACT) for names in (split.train, split.validation, split.test))
+        return cls(frames, *parts)
+
+
+def learn(name: str, config: TrainConfig, parts: Parts, folder: Path) -> Trained:
+    """Trains, with a bar."""
+    with Progress() as progress:
+        bar = progress.add_task(name, total=config.optimisation.steps)
+        return train(parts.train, parts.validation, config, folder, lambda at: progress.update(bar, completed=at.step))
+
+
+def success(trained: Trained, parts: Parts, folder: Path, choice: Families) -> Rate:
+    """Of the policy, in closed loop, over the first of the evaluation's scenes."""
+    moments = np.linspace(0, len(parts.validation) - 1, 8).astype(np.int64)
+    episodes = (load_frames(parts.frames / name, CONTRACT) for name in parts.train.episodes)
+    bundling.bundle(
+        folder, export_onnx(trained.policy), parity_samples(trained.policy, parts.validation.batch(moments)), CONTRACT,
+        bundling.fingerprint_of(episodes, CONTRACT), dataset_sha256=parts.train.sha256,
+        configuration_sha256="0" * 64, opset=OPSET,
+    )  # fmt: skip
+    backend, _ = play.backends(load_stack(ROOT / "config"), "auto")
+    stage = play.Stage(play.Setting(ROOT / "config", "grasp.yaml", play.bundle(folder), backend, 20.0))
+    jobs = [play.Job(seed, unguarded=True) for seed in seeds("evaluation", choice.episodes)]
+    with play.performers(stage, choice.workers) as perform:
+        return rate([played.attempt.success for played in perform(jobs)])
+
+
+def pose_error_cm(policy: BcSpatial, dataset: Dataset) -> float:
+    """Mean distance between where the tool went and where the policy said it would, from the pictures alone."""
+    columns = [CONTRACT.action.names.index(name) for name in ("tool.x", "tool.y", "tool.z")]
+    distances = []
+    with torch.inference_mode():
+        for start in range(0, len(dataset), 256):
+            batch = dataset.batch(np.arange(start, min(start + 256, len(dataset))))
+            distances.append((policy.pose(batch.images) - batch.action[:, -1, columns]).norm(dim=1))
+    return 100.0 * float(torch.cat(distances).mean())
+
+
+def main(choice: Families) -> int:
+    """Prints both tables."""
+    parts, report = Parts.of(choice.work), dict[str, Any](families={}, pose_error_cm={})
+    table = Table("family", "validation loss", "position mm", "success", title=f"{choice.minutes:g} minutes each")
+    for name in FAMILIES:
+        config = load_train_config(ROOT / "config" / "train" / f"{name}.yaml")
+        config = replace(config, optimisation=replace(config.optimisation, budget_min=choice.minutes))
+        trained = learn(name, config, parts, choice.out / name / "run")
+        found = success(trained, parts, choice.out / name / "bundle", choice)
+        seen = trained.metrics["validation"]
+        table.add_row(name, f"{seen['loss']:.4f}", f"{seen['position_mm']:.1f}", rate_words(found))
+        report["families"][name] = {"validation": seen, "success": [found.count, found.trials, found.low, found.high]}
+    Console().print(table)
+    heads = Table("head", "pose error cm", title=f"{choice.pose_minutes:g} minutes each, episodes of the test part")
+    for head in HEADS:
+        changes = (f"model.pooling={head}", "model.members=1", "model.pose_weight=1.0", "model.pretrain_steps=1000000",
+                   f"optimisation.budget_min={choice.pose_minutes}")  # fmt: skip
+        config = load_train_config(ROOT / "config" / "train" / "bc_spatial.yaml", changes)
+        policy = learn(head, config, parts, choice.out / f"pose_{head}").policy
+        assert isinstance(policy, BcSpatial)
+        report["pose_error_cm"][head] = pose_error_cm(policy, parts.test)
+        heads.add_row(head, f"{report['pose_error_cm'][head]:.2f}")
+    Console().print(heads)
+    if choice.json:
+        choice.json.write_text(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Families)))
