@@ -20,7 +20,7 @@ from policy_bringup.core.types import ActionChunk, ImageSample, StateSample
 from policy_bringup.episodes import encoding
 from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
 from policy_bringup.episodes.layout import episode_name
-from policy_bringup.episodes.quality import COMPRESSED, QualityMeter, Stream, measure, required_streams, spoken
+from policy_bringup.episodes.quality import QualityMeter, Stream, measure, required_streams, spoken
 from policy_bringup.episodes.quality_config import QualityConfig
 
 FILE = Path(__file__).parents[2] / "config" / "quality.yaml"
@@ -341,7 +341,7 @@ def test_what_is_required_is_every_camera_the_joints_and_the_safe_actions():
 
 def test_a_camera_may_be_recorded_compressed():
     streams = required_streams([f"{FRONT}/compressed"])
-    assert streams[f"{FRONT}/compressed"] == Stream(COMPRESSED, 30.0)
+    assert streams[f"{FRONT}/compressed"] == Stream(graph.JPEG, 30.0)
     assert spoken(f"{FRONT}/compressed") == "front camera"
 
 
@@ -355,8 +355,8 @@ def test_a_compressed_camera_that_freezes_is_named(last_s, ok):
             content = cv2.imencode(".jpg", picture(min(message.stamp_s, last_s)))[1].reshape(-1)
             seconds, nanoseconds = divmod(message.log_ns, S)
             stamp = types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
-            made = types[COMPRESSED](types["std_msgs/msg/Header"](stamp, "front"), "jpeg", content)
-            name, data = topic, bytes(encoding.typestore().serialize_cdr(made, COMPRESSED))
+            made = types[graph.JPEG](types["std_msgs/msg/Header"](stamp, "front"), "jpeg", content)
+            name, data = topic, bytes(encoding.typestore().serialize_cdr(made, graph.JPEG))
         meter.observe(name, data, message.log_ns)
     assert meter.verdict().sentence == ("ok" if ok else "redo because front camera was frozen for 1.0 s")
 

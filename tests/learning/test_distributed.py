@@ -25,7 +25,8 @@ used, unused = torch.nn.Parameter(torch.zeros(2, 3, 4, 4)), torch.nn.Parameter(t
 used.grad = torch.full((2, 3, 4, 4), rank + 1.0).contiguous(memory_format=torch.channels_last)
 used.grad[0, 1, 2, 3] = 10.0 * (rank + 1)
 loss = ranks.sum_gradients([used, unused], torch.tensor(0.25 * (rank + 1)))
-print(ranks.total([rank + 1.0, 1e9 + 1.0]), loss, used.grad[0, 1, 2, 3].item(), used.grad.sum().item(), unused.grad, flush=True)
+total = ranks.total([rank + 1.0, 1e9 + 1.0])
+print(total, loss, used.grad[0, 1, 2, 3].item(), used.grad.sum().item(), unused.grad, flush=True)
 if rank == 1:
     os._exit(3)
 try:

@@ -102,9 +102,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(KINDS), count=st.integers(1, 5))
     def mislead(self, kind, count):
+        """By the source that drives: another one would not even be judged."""
         for _ in range(count):
-            before = self.b.last.stamp_ns if self.b.verdicts else 0
-            self.b.step(Proposal(self.b.chunk(**hostile(self.b, kind)), 1))
+            before, driver = (self.b.last.stamp_ns, self.b.last.selected) if self.b.verdicts else (0, "")
+            chunk = {"source": driver or "policy", **hostile(self.b, kind)}
+            self.b.step(Proposal(self.b.chunk(**chunk), 1))
             verdict = self.b.tick()
             if verdict.state in (State.ACTIVE, State.RETRY):
                 assert verdict.stamp_ns in (before, 0) or before == 0  # I18: nothing of it passed
@@ -181,6 +183,7 @@ class Machine(RuleBasedStateMachine):
             assert before in (State.INIT, State.READY)  # I21
         if reply.accepted:
             self.b.limits = new
+        self.b.tick()
 
     def columns_of(self, limits):
         accelerations = limits.max_acceleration

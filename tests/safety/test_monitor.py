@@ -1252,13 +1252,16 @@ def test_a_reload_while_armed_leaves_the_reference_where_it_is(bench, kit):
     assert np.array_equal(b.tick().output, held)
 
 
-def test_a_reload_in_ready_moves_the_reference_onto_the_robot(bench, kit):
+@pytest.mark.parametrize("excluded", [True, False])
+def test_a_reload_in_ready_moves_a_reference_that_it_excludes_onto_the_robot_and_no_other(bench, kit, excluded):
     b = bench().ready()
+    held = b.tick().output[0]
     b.follows = False
-    b.pose = b.pose + only(0, 0.02)
+    b.pose = b.pose - only(0, 0.015)
     b.measure()
-    b.step(Reload(kit.limits(threshold=3.0)))
-    assert b.tick().output[0] == b.pose[0]
+    columns = kit.columns(tool_x={"upper": held - 0.001}) if excluded else kit.columns()
+    assert b.step(Reload(kit.limits(columns=columns, threshold=3.0))).accepted
+    assert b.tick().output[0] == (b.pose[0] if excluded else held)
 
 
 def test_a_re_base_with_a_still_arm_is_not_taken_for_freezing(bench):

@@ -15,7 +15,7 @@ from policy_bringup.core import graph
 from policy_bringup.core.decoding import chunk_of, joint_positions
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.episodes.cdr import compressed_content, deserialised, header_stamp, raw_picture
-from policy_bringup.episodes.encoding import IMAGE, JOINT_STATE, TABLE
+from policy_bringup.episodes.encoding import JOINT_STATE, TABLE
 from policy_bringup.episodes.journal import Quality
 from policy_bringup.episodes.motion_check import MotionCheck, is_sound
 from policy_bringup.episodes.picture_check import PictureCheck
@@ -23,7 +23,6 @@ from policy_bringup.episodes.quality_config import QualityConfig
 from policy_bringup.episodes.reader import open_bag
 from policy_bringup.episodes.timing_check import StreamTiming
 
-COMPRESSED = "sensor_msgs/msg/CompressedImage"
 ALWAYS = ("joint_states", "safety/action")
 """Streams without which an episode teaches nothing, whether its bag names them or not."""
 _CAMERA, _IMAGE_NAME = "camera/", "/image_raw"
@@ -38,16 +37,18 @@ class Stream:
 
 
 def required_streams(topics: Iterable[str]) -> dict[str, Stream]:
-    """Of these topics (graph names) the pictures of every camera; and always joint states and safe actions."""
+    """Of these topics (graph names) the pictures of every camera, compressed ones where there are no others; and always
+    joint states and safe actions."""
     found: dict[str, Stream] = {}
-    for name in (*topics, *ALWAYS):
-        compressed = name.endswith("/compressed")
+    names = tuple(topics)
+    for name in (*names, *ALWAYS):
         try:
-            entry = graph.topic(name.removesuffix("/compressed"))
+            entry = graph.topic(name)
         except ConfigError:  # of another project: nothing is asked of it
             continue
-        if entry.type == IMAGE or name in ALWAYS:
-            found[name] = Stream(COMPRESSED if compressed else entry.type, entry.rate_hz)
+        spare = entry.type == graph.JPEG and name.removesuffix("/compressed") in names
+        if (entry.type in (graph.IMAGE, graph.JPEG) and not spare) or name in ALWAYS:
+            found[name] = Stream(entry.type, entry.rate_hz)
     return found
 
 
@@ -64,7 +65,7 @@ class QualityMeter:
         self._streams, self._config = dict(streams), config
         self._grips = bool(gripper_joints)
         self._timings = {name: StreamTiming(s.rate_hz, s.type != TABLE) for name, s in streams.items()}
-        self._pictures = {n: PictureCheck(config) for n, s in streams.items() if s.type in (IMAGE, COMPRESSED)}
+        self._pictures = {n: PictureCheck(config) for n, s in streams.items() if s.type in (graph.IMAGE, graph.JPEG)}
         self._motion = MotionCheck(config, gripper_joints)
         self._has_joints = any(stream.type == JOINT_STATE for stream in streams.values())
         self._unreadable = dict.fromkeys(streams, 0)
@@ -96,9 +97,9 @@ class QualityMeter:
     def _look(self, topic: str, type_name: str, data: bytes, stamp_ns: int) -> None:
         # A camera may show the same for as long as nothing moves.
         clock_s = self._motion.moved_s if self._has_joints else stamp_ns / 1e9
-        if type_name == IMAGE:
+        if type_name == graph.IMAGE:
             self._pictures[topic].picture(raw_picture(data), stamp_ns, clock_s)
-        elif type_name == COMPRESSED:
+        elif type_name == graph.JPEG:
             self._pictures[topic].compressed(compressed_content(data), stamp_ns, clock_s)
         elif type_name == JOINT_STATE:
             self._motion.observe(joint_positions(deserialised(data, JOINT_STATE), 0))

@@ -37,7 +37,8 @@ class BcSpatialConfig(EnsembleConfig):
     """channels: of the convolutions, the last being the number of feature points per camera.
 
     pooling: how maps become numbers, two per map: their feature points; or a fully connected layer on 8 x 8 cells of
-    each map, by means (fully_connected) or by maxima (max_pool). hidden: units of the two layers of the head; dropout:
+    each map, by means (fully_connected) or by maxima (max_pool). temperature: of the spatial softmax; at 1 the first
+    points all lie in the middle and learning begins slowly. hidden: units of the two layers of the head; dropout:
     behind each. pose_weight: of the extra loss "pose", for telling from the pictures alone where the tool will be at
     the end of the chunk. pretrain_steps: so many first steps train on that loss alone.
     """

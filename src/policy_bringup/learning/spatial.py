@@ -10,8 +10,9 @@ class SpatialSoftmax(nn.Module):
     """From maps `(N, C, height, width)` to feature points `(N, 2 C)`: x then y of each channel, -1..1 over the cell
     centres, x to the right, y down.
 
-    A point is the mean of the cells' places weighted by a softmax over the channel, sharper the smaller the learned
-    `temperature`. So where a feature is is known finer than the map's cells, and what is elsewhere hardly matters.
+    A point is the mean of the cells' places weighted by a softmax over the channel, sharper the smaller `temperature`:
+    where a feature is is known finer than the map's cells, and what is elsewhere hardly matters. The temperature is not
+    learned, since the layer before can make the maps larger or smaller just as well, at no cost.
     """
 
     _x: Tensor
@@ -21,13 +22,13 @@ class SpatialSoftmax(nn.Module):
         super().__init__()
         self.register_buffer("_x", _centres(width), persistent=False)
         self.register_buffer("_y", _centres(height), persistent=False)
-        self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
+        self._sharpness = 1.0 / temperature
 
     def forward(self, maps: Tensor) -> Tensor:
         """See the class."""
         # In 32 bits, and as sums, which unlike matrix products stay there where training computes in 16 bits: a place
         # needs its digits.
-        weights = torch.softmax(maps.float().flatten(2) / self.log_temperature.exp(), 2).reshape(maps.shape)
+        weights = torch.softmax(maps.float().flatten(2) * self._sharpness, 2).reshape(maps.shape)
         x = (weights.sum(2) * self._x).sum(2)
         y = (weights.sum(3) * self._y).sum(2)
         return torch.stack([x, y], 2).flatten(1)

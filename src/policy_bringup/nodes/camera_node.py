@@ -130,7 +130,7 @@ class CameraNode(BringupNode):
 
     def _await_reader(self, output: CameraOutput) -> None:
         """A recording waits for its first reader, so that none of its pictures is lost; a camera waits for nobody."""
-        while output.readers == 0 and not self._stopping.wait(0.01):
+        while not output.watched and not self._stopping.wait(0.01):
             pass
         self._stopping.wait(SETTLE_S)
 

@@ -26,9 +26,9 @@ class CameraOutput:
         self._info = endpoints.publisher(node, f"camera/{camera}/camera_info")
 
     @property
-    def readers(self) -> int:
-        """Subscriptions to its pictures, in either form."""
-        return int(self._raw.get_subscription_count() + self._compressed.get_subscription_count())
+    def watched(self) -> bool:
+        """Whether anybody reads its pictures, in either form."""
+        return bool(self._raw.get_subscription_count() or self._compressed.get_subscription_count())
 
     def publish(self, pixels: Pixels, stamp_ns: int) -> None:
         """A picture, uint8 RGB `(height, width, 3)`. It is compressed only for those who want it so."""

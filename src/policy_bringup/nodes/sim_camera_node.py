@@ -32,7 +32,7 @@ LOOK_S = 0.001
 
 
 class SimCameraNode(BringupNode):
-    """A picture's stamp is that of the joint state and object pose it shows."""
+    """A picture's stamp is that of the joint state and object pose it shows. What nobody watches is not drawn."""
 
     niceness = PROMPT
 
@@ -103,7 +103,8 @@ class SimCameraNode(BringupNode):
     def _draw(self, stamp_ns: int) -> None:
         self._view.update(assemble_qpos(self._model, self._joints[1], self._object[1]))
         for name, output in self._outputs.items():
-            output.publish(self._view.render(name), stamp_ns)
+            if output.watched:
+                output.publish(self._view.render(name), stamp_ns)
         self._drawn += 1
 
 
