@@ -337,6 +337,8 @@ def test_an_emission_that_is_refused_counts_once_and_stands(bench, kit):
     b.propose(velocity=only(0, 0.39))
     b.tick()
     b.tick(after_ns=59 * MS)
+    assert b.last.state is State.ACTIVE
+    b.tick(after_ns=59 * MS)  # more than a plan is allowed to lag behind
     assert b.last.state is State.RETRY
     assert b.last.reason.rule is Rule.ABRUPTNESS
     assert {(v.state, v.tries) for v in b.ticks(5)} == {(State.RETRY, 1)}
@@ -533,6 +535,58 @@ def test_a_tick_is_late_after_the_limit_to_the_nanosecond_and_before_time_moves(
     ):
         b = bench().active()
         assert b.tick(after_ns=after_ns).state.name == state
+
+
+def along(b, speed, seconds, late_ns=0, late_at=10):
+    """A source that follows one straight line by the clock; the tick number `late_at` comes late. -> times (s) and
+    places (m) of the ticks since the start."""
+    began_ns, start = b.now_ns, b.last.output.copy()
+    times, places = [0.0], [0.0]
+    while b.now_ns - began_ns < seconds * 1e9:
+        if len(times) % 5 == 1:
+            chunk = b.chunk()
+            ahead_s = (b.now_ns - began_ns) / 1e9 + chunk.times_s
+            b.propose(values=start + ahead_s[:, None] * only(0, speed))
+        b.tick(after_ns=b.period_ns + (late_ns if len(times) == late_at else 0))
+        assert b.last.state is State.ACTIVE, b.last
+        times.append((b.now_ns - began_ns) / 1e9)
+        places.append(b.last.output[0] - start[0])
+    return np.array(times), np.array(places)
+
+
+SPEED = 0.11
+"""m/s: the acceleration's limit lets a robot begin at it from rest, and not gain three times as much in a tick."""
+
+
+@pytest.mark.parametrize("late_ms", [11, 30, 49])
+def test_a_late_tick_goes_on_at_the_plans_own_pace_and_catches_up_little_by_little(bench, kit, late_ms):
+    columns = kit.columns(tool_x={"max_acceleration": 12.0, "max_velocity": 0.6})
+    times, places = along(bench(columns=columns).active(), SPEED, 1.6, late_ms * MS)
+    speeds = np.diff(places) / np.minimum(np.diff(times), 0.02)
+    assert speeds.max() <= SPEED * 1.12
+    behind_s = times - places / SPEED
+    assert behind_s[10] == pytest.approx((late_ms - 10) / 1000, abs=0.002)
+    assert (np.diff(behind_s[10:]) <= 1e-9).all()
+    assert behind_s[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_tick_of_two_periods_is_not_late_for_a_plan(bench, kit):
+    columns = kit.columns(tool_x={"max_acceleration": 12.0, "max_velocity": 0.6})
+    times, places = along(bench(columns=columns).active(), SPEED, 0.3, 10 * MS)
+    np.testing.assert_allclose(places, times * SPEED, atol=1e-9)
+
+
+def test_a_plan_that_lagged_is_not_late_any_more_after_the_next_arming(bench, kit):
+    columns = kit.columns(tool_x={"max_acceleration": 12.0, "max_velocity": 0.6})
+    b = bench(columns=columns).active()
+    along(b, SPEED, 0.2, 49 * MS)
+    b.step(Arm(False))
+    b.ticks(50)
+    b.propose()
+    b.tick()
+    assert b.step(Arm(True)).accepted
+    times, places = along(b, SPEED, 0.3)
+    np.testing.assert_allclose(places, times * SPEED, atol=1e-9)
 
 
 def test_the_sentence_of_a_late_tick(bench):

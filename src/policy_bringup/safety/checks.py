@@ -28,7 +28,7 @@ def judge(m: Memory, proposal: Proposal, source: Source) -> tuple[Source, Refere
     if refused is not None:
         return refused
     origin_ns = min(m.now_ns, chunk.received_ns, m.now_ns - m.stamp_now_ns + chunk.stamp_ns)
-    ahead_s = chunk.times_s - (m.now_ns - origin_ns) / 1e9
+    ahead_s = chunk.times_s - (m.plan_ns - origin_ns) / 1e9
     first = int(ahead_s.searchsorted(limits.period_s / 2))
     unsure = _within(Rule.UNCERTAINTY, UNCERTAINTY, chunk.uncertainty[:, None], CERTAIN, limits.most_unsure)
     beyond = _within(Rule.BOUNDS, limits.spec.columns, chunk.values, limits.lower, limits.upper)
@@ -53,7 +53,7 @@ def follow(m: Memory, source: Source, start: Reference) -> Reference | Reason:
 
     The next step is the first at least half a tick ahead. What is about to be emitted is checked once more.
     """
-    limits, ahead_s = m.limits, source.times_s - (m.now_ns - source.origin_ns) / 1e9
+    limits, ahead_s = m.limits, source.times_s - (m.plan_ns - source.origin_ns) / 1e9
     k = int(ahead_s.searchsorted(limits.period_s / 2))
     if k == len(ahead_s):
         return start.braked(limits, m.dt_s)

@@ -15,6 +15,8 @@ from policy_bringup.core.types import ActionSpec, Array, Column
 
 WINDOW_S = 0.25
 REPEAT_S = 0.1
+CATCH_UP = 0.05
+"""How much faster than its own pace, on average, a plan is followed while it is behind its time."""
 _POSITIVE = ("max_step", "max_velocity", "max_acceleration", "max_window", "tolerance")
 _ORDERED = ("action_timeout_s", "state_timeout_s", "future_tolerance_s", "frozen_time_s", "late_tick_s",
             "joint_margin_rad", "max_retries")  # fmt: skip

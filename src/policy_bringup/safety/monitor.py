@@ -16,7 +16,7 @@ import numpy as np
 
 from policy_bringup.core.types import ActionChunk, Array
 from policy_bringup.safety import checks
-from policy_bringup.safety.limits import REPEAT_S, Limits
+from policy_bringup.safety.limits import CATCH_UP, REPEAT_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, State, Transition
 from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reference, Reload, Reset, start
 
@@ -93,9 +93,11 @@ class SafetyMonitor:
     def _tick(self, now_ns: int, stamp_now_ns: int) -> None:
         m, gap_s, period_s = self._m, (now_ns - self._m.ticked_ns) / 1e9, self._m.limits.period_s
         dt_s = min(max(gap_s, period_s / 2), 2 * period_s)
+        lag_ns = self._lag(gap_s - 2 * period_s, dt_s) if State.READY < m.state < State.FALLBACK else 0
         echo = m.reference.value if m.echo is None else m.echo
         echo_ns = now_ns if m.echo is None or m.alike(m.reference.value, echo) else m.echo_ns
-        self._set(now_ns=now_ns, ticked_ns=now_ns, stamp_now_ns=stamp_now_ns, dt_s=dt_s, echo=echo, echo_ns=echo_ns)
+        self._set(now_ns=now_ns, ticked_ns=now_ns, stamp_now_ns=stamp_now_ns, dt_s=dt_s, lag_ns=lag_ns)
+        self._set(echo=echo, echo_ns=echo_ns)
         self._set(hazard=checks.hazard(self._m, gap_s))
         moved = None
         if m.state is State.INIT:
@@ -108,6 +110,12 @@ class SafetyMonitor:
         elif m.state in (State.ACTIVE, State.RETRY):
             moved = self._run()
         self._set(reference=moved or self._stood())
+
+    def _lag(self, late_s: float, dt_s: float) -> int:
+        """Of the plan, ns. A late tick goes on at the plan's own pace, not at once to where the plan is by now: that
+        would be faster than allowed. What is missing is caught up little by little."""
+        lag_s = max(0.0, self._m.lag_ns / 1e9 - CATCH_UP * dt_s) + max(0.0, late_s)
+        return round(min(lag_s, self._m.limits.config.late_tick_s) * 1e9)
 
     def _stood(self) -> Reference:
         """Where nothing is followed: brake, then stand. RETRY repeats a velocity at 1, 1/2, 1/4; a default may open."""

@@ -112,9 +112,10 @@ class Memory(NamedTuple):
     """All that is remembered. Replaced whole.
 
     silent: nothing may be emitted. now_ns: of the last call. sources: by name, highest priority first.
-    judgement: of the newest proposal. repeat: what RETRY repeats. soft: the fallback came from rejections alone.
-    hazard: hard cause on the last tick. echo: the command when the joint state last changed; echo_ns: when they last
-    agreed. still_*: where the joints have been since.
+    judgement: of the newest proposal. lag_ns: how far behind its own time a plan is followed, after late ticks.
+    repeat: what RETRY repeats. soft: the fallback came from rejections alone. hazard: hard cause on the last tick.
+    echo: the command when the joint state last changed; echo_ns: when they last agreed. still_*: where the joints have
+    been since.
     """
 
     limits: Limits
@@ -129,6 +130,7 @@ class Memory(NamedTuple):
     ticked_ns: int = 0
     stamp_now_ns: int = 0
     dt_s: float = 0.0
+    lag_ns: int = 0
     judgement: Reason | None = None
     tries: int = 0
     budget: float = 0.0
@@ -149,6 +151,11 @@ class Memory(NamedTuple):
     def source(self) -> Source:
         """The selected one."""
         return self.sources[self.selected]
+
+    @property
+    def plan_ns(self) -> int:
+        """The moment up to which a plan has been followed: behind `now_ns` for a while after a late tick."""
+        return self.now_ns - self.lag_ns
 
     @property
     def where(self) -> Array | None:
