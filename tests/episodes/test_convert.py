@@ -228,10 +228,15 @@ def test_an_interrupt_ends_the_workers_and_the_rest_is_converted_next_time(
         workers.extend(child.pid for child in multiprocessing.active_children())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell's background job ignores Ctrl+C, and Python then leaves it at that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        convert(bags, out, CONTRACT, RATE_HZ, slow, 1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            convert(bags, out, CONTRACT, RATE_HZ, slow, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert workers
     assert not [pid for pid in workers if is_alive(pid)]
