@@ -25,7 +25,10 @@ def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, 
 
 def check(deploy, listener, topics: list[graph.Topic], dataset: Path) -> None:
     recorder = {"record": dataset} if any("recorder" in topic.publishers for topic in topics) else {}
-    with deploy(episodes=0, teleop_device="joy", **recorder):
+    with deploy(episodes=0, teleop_device="joy", **recorder) as runner:
+        health = lambda: listener.node.get_publishers_info_by_topic("/diagnostics")  # noqa: E731
+        # Loading takes all there is: nobody keeps a rate meanwhile.
+        listener.wait(lambda: len(health()) >= len(runner.children), 60.0, "all nodes")
         for entry in topics:
             if entry.name not in ON_DEMAND:
                 assert_rate(entry, published(listener, entry))
