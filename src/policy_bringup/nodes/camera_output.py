@@ -27,8 +27,8 @@ class CameraOutput:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody reads its pictures, in either form."""
-        return bool(self._raw.get_subscription_count() or self._compressed.get_subscription_count())
+        """Whether anybody reads anything of it."""
+        return any(output.get_subscription_count() for output in (self._raw, self._compressed, self._info))
 
     def publish(self, pixels: Pixels, stamp_ns: int) -> None:
         """A picture, uint8 RGB `(height, width, 3)`. It is compressed only for those who want it so."""
