@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from policy_bringup import runner
 from policy_bringup.learning_cli import INTERRUPTED, stoppable, words
+
+LINE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -39,33 +43,47 @@ class Learn:
         file = _course_path(self.course)
         work = self.work or Path("build") / "learn" / file.stem
         out = self.out or file.parents[2] / "models" / "policies" / file.stem
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
-        with stoppable() as stop, Progress(*columns) as bar:
-            stages = {name: bar.add_task(name, start=False, total=None, words="") for name in STAGES}
-            now = ""
-
-            def begin(name: str) -> None:
-                nonlocal now
-                if now:
-                    bar.update(stages[now], total=1, completed=1)
-                now = name
-                bar.start_task(stages[name])
-
-            ears = Ears(
-                begin,
-                lambda done, total: bar.update(stages[now], completed=done, total=total),
-                lambda at: bar.update(stages[now], completed=at.step, total=at.steps, words=words(at)),
-                stop,
-            )
+        with stoppable() as stop, _Bars(STAGES) as bars:
+            ears = Ears(bars.begin, bars.done, lambda at: bars.done(at.step, at.steps, words(at)), stop)
             try:
                 Course(file, work, out, self.workers, f"policy {shlex.join(sys.argv[1:])}", ears).run()
-            except Interrupted as interrupted:
-                print(interrupted)
+            except (Interrupted, KeyboardInterrupt) as interrupted:
+                print(str(interrupted) or f"{work}: stopped; the same command goes on from there")
                 return INTERRUPTED
         Console().print(Markdown((work / "report" / TABLE_FILE).read_text(encoding="utf-8")))
         print(out)
         return 0
+
+
+class _Bars(Progress):
+    """One bar per stage; where no terminal shows them, a line at the start of each and every minute."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        super().__init__(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[words]}"),
+        )  # fmt: skip
+        self._stages = {name: self.add_task(name, start=False, total=None, words="") for name in stages}
+        self._now, self._said_s = "", 0.0
+
+    def begin(self, name: str) -> None:
+        """The stage before is complete, and this one begins."""
+        if self._now:
+            self.update(self._stages[self._now], total=1, completed=1)
+        self._now = name
+        self.start_task(self._stages[name])
+        self._say("begins")
+
+    def done(self, done: int, total: int, words: str = "") -> None:
+        """So much of the present stage."""
+        self.update(self._stages[self._now], completed=done, total=total, words=words)
+        if time.monotonic() - self._said_s > LINE_S:
+            self._say(f"{done} of {total} {words}")
+
+    def _say(self, what: str) -> None:
+        self._said_s = time.monotonic()
+        if not self.console.is_terminal:
+            print(f"{time.strftime('%H:%M')} {self._now}: {what}", flush=True)
 
 
 def _course_path(name: str) -> Path:

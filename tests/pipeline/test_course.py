@@ -13,6 +13,7 @@ from policy_bringup.core.errors import ConfigError, LearningError
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.inference.bundle import load_bundle
 from policy_bringup.inference.onnx_policy import load_policy
+from policy_bringup.learning.train import Interrupted
 from policy_bringup.pipeline.course import STAGES, Course, Ears, publish
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,17 @@ def test_a_policy_that_fails_is_not_calibrated_and_not_shipped(course):
     with pytest.raises(LearningError, match="is not calibrated, so it may not be deployed"):
         publish(load_bundle(work / "bundle", load_deployment(ROOT / "config" / "grasp.yaml")[0].contract), out, {})
     assert not out.exists()
+
+
+def test_asked_to_stop_it_keeps_what_it_has_and_says_so(site, tmp_path):
+    """Here by the bar of its first demonstration."""
+    told: list[int] = []
+    ears = Ears(done=lambda done, total: told.append(done), stop=lambda: bool(told))
+    file = site / "config" / "train" / "grasp.yaml"
+    with pytest.raises(Interrupted, match="stopped after 1 of 10; the same command goes on"):
+        Course(file, tmp_path / "work", tmp_path / "out", 1, "policy learn grasp", ears).run()
+    assert len(episodes(tmp_path / "work" / "demos")) == 1
+    assert told == [1]
 
 
 def test_demonstrations_may_not_touch_the_seeds_of_the_evaluation(site, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from policy_bringup.core.errors import ObservationError
 from policy_bringup.core.types import ActionChunk
+from policy_bringup.sim.disturbance import Undisturbed
 from policy_bringup.sim.expert import load_expert
 from policy_bringup.sim.rollout import ClosedLoop, load_stack
 
@@ -158,7 +159,7 @@ def test_the_trace_follows_tool_object_and_gripper(loop):
     assert (trace.doubt, trace.stops, trace.refusals, trace.arm_refusals) == (0.0, (), (), 0)
 
 
-class Shaken:
+class Shaken(Undisturbed):
     """Counts what it was given, hides some pictures and makes the policy late."""
 
     def __init__(self, delay_s: float, hides: frozenset[int] = frozenset()) -> None:
@@ -188,6 +189,32 @@ def test_what_a_disturbance_delivers_is_what_the_policy_sees(stack):
     np.testing.assert_array_equal(seen[6], 255 - plain.frames[0]["front"])
     assert [len(frame) for frame in rollout.frames] == [2, 2, 0, 0, 2, 2]
     loop.close()
+
+
+def test_the_arm_strays_from_what_it_is_told_and_the_recorded_action_does_not(stack, blind):
+    class Low(Undisturbed):
+        def followed(self, action, time_s, clearance_m):
+            assert 0.0 < clearance_m < 1.0
+            return action - np.array([0.0, 0.0, 0.01 * min(1.0, time_s)] + [0.0] * 5)
+
+    told: list[list[float]] = []
+
+    class Listening:
+        def on_verdict(self, verdict, offered, now_ns):
+            if verdict.output is not None:
+                told[-1].append(verdict.output[2])
+
+        def __getattr__(self, name):
+            return lambda *_: None
+
+    tools = []
+    for disturbance in (None, Low()):
+        told.append([])
+        loop = ClosedLoop(stack, load_expert(blind, stack.robot), 0.5, "raycast")
+        tools.append(loop.run(0, 1.5, observer=Listening(), disturbance=disturbance).trace.tool[-1, 2])
+        loop.close()
+    assert told[0] == pytest.approx(told[1], abs=1e-3)
+    assert tools[0] - tools[1] == pytest.approx(0.01, abs=1e-3)
 
 
 def test_a_late_chunk_is_heard_late_by_as_much(stack, blind):

@@ -32,7 +32,9 @@ class Normaliser(nn.Module):
 
     What is constant in the dataset: a state is 0, whatever is measured; an action, at one or all steps of the chunk,
     comes out as its mean, whatever the network says. action_bound `(action columns,)`: the largest absolute value of a
-    normalised action in the dataset, at least 1. mean_action `(action columns,)`: the mean of the actions themselves.
+    normalised action in the dataset, at least 1. mean_action `(action columns,)`: the mean of the actions themselves;
+    lowest_action, highest_action: their extremes, which no answer exceeds (a width learned at the gripper's stop would
+    else come out beyond it); infinite for what counts from the measurement.
     is_measured, bool `(action columns,)`: whether what the column commands is also a column of the state.
     """
 
@@ -45,6 +47,8 @@ class Normaliser(nn.Module):
     relative: Tensor
     action_bound: Tensor
     mean_action: Tensor
+    lowest_action: Tensor
+    highest_action: Tensor
     is_measured: Tensor
 
     def __init__(self, contract: Contract) -> None:
@@ -64,6 +68,8 @@ class Normaliser(nn.Module):
             "relative": torch.zeros(columns),
             "action_bound": torch.ones(columns),
             "mean_action": torch.zeros(columns),
+            "lowest_action": torch.full((columns,), -torch.inf),
+            "highest_action": torch.full((columns,), torch.inf),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value)
@@ -97,7 +103,8 @@ class Normaliser(nn.Module):
 
     def action(self, normal: Tensor, state: Tensor) -> Tensor:
         """The way back: `(B, steps, action columns)` in the contract's units."""
-        return normal * self.action_std + self.action_mean + self._origin(state)
+        meant = normal * self.action_std + self.action_mean + self._origin(state)
+        return torch.minimum(torch.maximum(meant, self.lowest_action), self.highest_action)
 
     def measured(self, state: Tensor) -> Tensor:
         """The newest measurement of what each action column commands, `(B, 1, action columns)`; 0 if there is none."""
@@ -117,6 +124,10 @@ class Normaliser(nn.Module):
         self.mean_action.copy_(plain)
         # What is always commanded the same is held there: counted from the measurement, it would follow every drift.
         self.relative.copy_(varies & self.is_measured)
+        from_measured = self.relative > 0.0
+        flat = torch.from_numpy(action).flatten(0, 1)
+        self.lowest_action.copy_(torch.where(from_measured, -torch.inf, flat.amin(0)))
+        self.highest_action.copy_(torch.where(from_measured, torch.inf, flat.amax(0)))
         begun = action - self._origin(torch.from_numpy(state)).numpy()
         mean, std = _moments(begun, valid | ~valid.any(axis=0))  # of a step that none reaches: what repeats there
         self.action_mean.copy_(torch.where(varies, mean, plain))

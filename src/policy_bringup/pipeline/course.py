@@ -30,7 +30,7 @@ from policy_bringup.learning.config import load_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
 from policy_bringup.learning.run import Progress as TrainProgress
-from policy_bringup.learning.train import Trained, train
+from policy_bringup.learning.train import Interrupted, Trained, train
 from policy_bringup.pipeline import bundling, play
 from policy_bringup.pipeline.calibrate import apply, calibrate
 from policy_bringup.pipeline.evaluate import Evaluation, Plan, evaluate
@@ -65,7 +65,7 @@ class CourseConfig:
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who is told: at the start of a stage its name, then how much of it is done, of how much."""
+    """Who is told: of a stage its name, then how much of it is done, of how much. stop: asked now and then."""
 
     stage: Callable[[str], None] = lambda _name: None
     done: Callable[[int, int], None] = lambda _done, _total: None
@@ -93,8 +93,8 @@ class Course:
         seeds("training", self._config.demonstrations, self._config.seed)
 
     def run(self) -> Evaluation:
-        """Every stage that is not done yet. Raises LearningError, EpisodeError, ContractError, DeviceError; what is
-        finished by then stays, and so does an older bundle in `out`."""
+        """Every stage that is not done yet. Raises LearningError (Interrupted if it was asked to stop), EpisodeError,
+        ContractError, DeviceError; what is finished by then stays, and so does an older bundle in `out`."""
         parts = self._demonstrate()
         self._convert()
         train_part, validation_part = (
@@ -107,6 +107,11 @@ class Course:
         self._bundle(trained, train_part, validation_part)
         self._calibrate()
         return self._evaluate()
+
+    def _done(self, done: int, total: int) -> None:
+        self._ears.done(done, total)
+        if done < total and self._ears.stop():
+            raise Interrupted(f"{self._work}: stopped after {done} of {total}; the same command goes on from there")
 
     def _demonstrate(self) -> Split:
         """Half of the demonstrations with each camera backend, or all ray cast where there is no OpenGL."""
@@ -126,7 +131,7 @@ class Course:
             def heard(_played: object) -> None:
                 nonlocal done
                 done += 1
-                self._ears.done(done, config.demonstrations)
+                self._done(done, config.demonstrations)
 
             if count:
                 skipped = run_selfplay(selfplay, heard).skipped
@@ -141,7 +146,7 @@ class Course:
         rate_hz = graph.topic("policy/action").rate_hz
         report = convert(
             episodes(self._work / "demos"), self._work / "frames", self._contract, rate_hz, derive, self._workers,
-            progress=lambda done, total, _name: self._ears.done(done, total),
+            progress=lambda done, total, _name: self._done(done, total),
         )  # fmt: skip
         if report.failed:
             name, reason = next(iter(report.failed.items()))
@@ -179,7 +184,7 @@ class Course:
         def heard(_scored: object) -> None:
             nonlocal rolled
             rolled += 1
-            self._ears.done(rolled, config.calibration_episodes)
+            self._done(rolled, config.calibration_episodes)
 
         calibration = calibrate(
             self._draft, self._folder, config.calibration_episodes, false_alarm_rate=config.false_alarm_rate,
@@ -198,7 +203,7 @@ class Course:
                 workers=self._workers, perturbations=tuple(PERTURBATIONS), faults=tuple(FAULTS),
                 others=config.other_episodes, backend="both", patience_s=config.patience_s,
             ),
-            self._ears.done,
+            self._done,
         )  # fmt: skip
         written = write_report(evaluation, self._work / "report", self._command)
         report = {TABLE_FILE: written.table.read_bytes(), JSON_FILE: written.data.read_bytes()}

@@ -7,18 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from policy_bringup.core.types import Pixels
+from policy_bringup.sim.disturbance import Undisturbed
 
 _GREY = 128
-
-
-class Undisturbed:
-    """Everything arrives, unchanged and at once: what the others vary."""
-
-    delay_s = 0.0
-
-    def pictures(self, taken: Mapping[str, Pixels], time_s: float) -> Mapping[str, Pixels]:
-        """As they were taken."""
-        return taken
 
 
 class Noise(Undisturbed):

@@ -9,7 +9,7 @@ import numpy as np
 
 from policy_bringup.core.types import Pixels
 from policy_bringup.pipeline.attempt import Attempt, Span
-from policy_bringup.pipeline.disturbances import Undisturbed
+from policy_bringup.sim.disturbance import Undisturbed
 
 FAULTS: Mapping[str, str] = {
     "frozen": "one camera repeats its last picture",

@@ -22,7 +22,8 @@ class Randomisation:
     """How far each property may stray from the configuration's, uniformly to both sides; 0 leaves it alone.
 
     colour, cube_colour: of every channel, 0 to 1; `colour` is the table's and the floor's. cube_size, light (the lamp's
-    brightness): shares of the configured value. camera_position, camera_target: every camera on its own.
+    brightness): shares of the configured value. camera_position, camera_target: every camera on its own. arm_position,
+    arm_rotation: how far the arm strays from what it is told, see sim/wander.py; not a matter of the configuration.
     """
 
     colour: float = bounded(0.0, 0.5)
@@ -32,6 +33,8 @@ class Randomisation:
     light_position: float = bounded(0.0, 1.0, "m")
     camera_position: float = bounded(0.0, 0.1, "m")
     camera_target: float = bounded(0.0, 0.1, "m")
+    arm_position: float = bounded(0.0, 0.05, "m", default=0.0)
+    arm_rotation: float = bounded(0.0, 0.2, "rad", default=0.0)
 
 
 def randomise(config: SimConfig, amounts: Randomisation, seed: int) -> SimConfig:

@@ -261,11 +261,11 @@ class ClosedLoop:
         verdict = episode.monitor.tick(now, now)
         episode.note(verdict, now)
         where = self.world.tool_pose().position, self.world.object_pose().position
-        episode.tracer.tick(self._since(episode.began_s), *where, verdict, self._width)
-        if verdict.output is None:
-            command = self._arm.tick(now)
-        else:
-            command = self._arm.follow(self._action.names, verdict.output, now)
+        elapsed_s, told = self._since(episode.began_s), verdict.output
+        episode.tracer.tick(elapsed_s, *where, verdict, self._width)
+        if told is not None and episode.disturbance is not None:
+            told = episode.disturbance.followed(told, elapsed_s, float(np.linalg.norm(where[0] - where[1])))
+        command = self._arm.tick(now) if told is None else self._arm.follow(self._action.names, told, now)
         if command is not None:
             self._command(episode, command)
 

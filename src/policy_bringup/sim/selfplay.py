@@ -15,15 +15,19 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.core.interfaces import Policy
 from policy_bringup.episodes.journal import Provenance, load_journal
 from policy_bringup.episodes.layout import episodes
+from policy_bringup.sim.disturbance import Disturbance
 from policy_bringup.sim.expert import load_expert
 from policy_bringup.sim.randomise import Randomisation, randomise
 from policy_bringup.sim.recorded_rollout import BagLayout, EpisodeBag, RolloutRecorder, bag_layout, provenance
 from policy_bringup.sim.rollout import ClosedLoop, Rollout, Stack, load_stack
 from policy_bringup.sim.views import Backend
+from policy_bringup.sim.wander import Wander
 
 _NOTE = re.compile(r"self-play seed (\d+)")
 
@@ -134,13 +138,15 @@ def _play(play: SelfPlay, origin: Provenance, seed: int) -> Played:
     """Records one episode: the whole work of a worker."""
     began = time.monotonic()
     stack = load_stack(play.config_folder, play.deployment_file)
-    if play.variation is not None:
-        stack = replace(stack, sim=randomise(stack.sim, play.variation, seed))
+    varied, wander = play.variation, None
+    if varied is not None:
+        stack = replace(stack, sim=randomise(stack.sim, varied, seed))
+        wander = Wander(varied.arm_position, varied.arm_rotation, np.random.default_rng(seed))
     layout = bag_layout(play.config_folder, stack.deployment, stack.robot, stack.sim)
     loop = ClosedLoop(stack, *play.policy(stack), play.backend)
     try:
         folder, rollout = record_rollout(
-            loop, layout, play.dataset, origin, seed, f"self-play seed {seed}", play.patience_s
+            loop, layout, play.dataset, origin, seed, f"self-play seed {seed}", play.patience_s, wander
         )
     finally:
         loop.close()
@@ -148,15 +154,16 @@ def _play(play: SelfPlay, origin: Provenance, seed: int) -> Played:
 
 
 def record_rollout(
-    loop: ClosedLoop, layout: BagLayout, dataset: Path, origin: Provenance, seed: int, note: str, patience_s: float
-) -> tuple[Path, Rollout]:
+    loop: ClosedLoop, layout: BagLayout, dataset: Path, origin: Provenance, seed: int, note: str, patience_s: float,
+    disturbance: Disturbance | None = None,
+) -> tuple[Path, Rollout]:  # fmt: skip
     """One episode of a closed loop as a bag, which begins now. An error on the way leaves a closed bag, a failure."""
     started_ns, began_s = time.time_ns(), loop.world.time_s
     bag = EpisodeBag(dataset, layout, origin, started_ns, note)
     success, remark = False, ", interrupted"
     try:
         recorder = RolloutRecorder(layout, bag.put, seed)
-        rollout = loop.run(seed, patience_s, observer=recorder, epoch_ns=started_ns)
+        rollout = loop.run(seed, patience_s, observer=recorder, epoch_ns=started_ns, disturbance=disturbance)
         success, remark = rollout.success, ""
     finally:
         bag.close(started_ns + round((loop.world.time_s - began_s) * 1e9), success, remark)
