@@ -9,7 +9,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
 from policy_bringup.core import graph
-from policy_bringup.core.startup import LOG_LEVELS, SOURCES, Options, processes
+from policy_bringup.core.startup import LOG_LEVELS, SOURCES, TRIAL_SEED, Options, processes
 
 SHARE = Path(get_package_share_directory("policy_bringup"))
 ARGUMENTS = {
@@ -24,7 +24,7 @@ ARGUMENTS = {
     "record": ("", "dataset folder: record every episode there"),
     "teleop_device": ("", "who may take over: joy, leader, gamepad:/dev/input/js0, keyboard:/dev/pts/N"),
     "operator": ("", "name or number kept with every recording"),
-    "seed": ("0", "seed of the simulated scenes"),
+    "seed": (str(TRIAL_SEED), "seed of the simulated scenes"),
     "console": ("false", "true starts the operator page on this machine"),
     "domain_id": ("0", "ROS domain"),
     "log_level": ("info", ", ".join(LOG_LEVELS)),

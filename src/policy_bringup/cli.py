@@ -15,7 +15,7 @@ from rich.progress import Progress
 from policy_bringup import doctor, runner, tables
 from policy_bringup.bundle_cli import Calibrate, Compress
 from policy_bringup.core.errors import ConfigError, PolicyBringupError
-from policy_bringup.core.startup import Options
+from policy_bringup.core.startup import TRIAL_SEED, Options
 from policy_bringup.core.trials import load_report
 from policy_bringup.episodes_cli import Episodes
 from policy_bringup.evaluate_cli import Advise, Evaluate
@@ -41,7 +41,7 @@ class Run:
     """Without the operator page."""
     json: Path | None = None
     """Also write the report here."""
-    seed: int = 0
+    seed: int = TRIAL_SEED
     """Seed of the simulated scenes."""
     camera_backend: Literal["auto", "egl", "raycast"] = "auto"
     """How the simulated cameras draw."""
@@ -156,7 +156,7 @@ class Record:
     """How the simulated cameras draw."""
     camera_source: str = ""
     """Device number, video file or bag for the camera node."""
-    seed: int = 0
+    seed: int = TRIAL_SEED
     """Seed of the simulated scenes."""
     domain_id: int = 0
     """ROS domain, 0 to 101."""

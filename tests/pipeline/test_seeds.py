@@ -5,12 +5,17 @@ from itertools import combinations
 import pytest
 
 from policy_bringup.core.errors import ConfigError
+from policy_bringup.core.startup import TRIAL_SEED
 from policy_bringup.pipeline.seeds import BLOCKS, seeds
 
 
 def test_no_seed_serves_two_purposes():
     for one, other in combinations(BLOCKS.values(), 2):
         assert one.stop <= other.start or other.stop <= one.start
+
+
+def test_a_deployments_own_scenes_are_none_that_a_policy_was_made_from_or_judged_on():
+    assert all(TRIAL_SEED not in block for block in BLOCKS.values())
 
 
 def test_a_purpose_begins_at_its_own_seeds():

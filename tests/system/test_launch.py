@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from policy_bringup.core import graph
-from policy_bringup.core.startup import Options, environment, processes
+from policy_bringup.core.startup import TRIAL_SEED, Options, environment, processes
 from policy_bringup.runner import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def test_launch_file_and_runner_start_the_same_nodes_with_the_same_parameters(la
         bundle=Path(chosen["bundle"]) if "bundle" in chosen else None,
         episodes=int(chosen.get("episodes", "0")),
         camera_source=chosen.get("camera_source", ""),
-        seed=int(chosen.get("seed", "0")),
+        seed=int(chosen.get("seed", TRIAL_SEED)),
         console=chosen.get("console") == "true",
         domain_id=int(chosen.get("domain_id", "0")),
         log_level=chosen.get("log_level", "info"),

@@ -11,6 +11,9 @@ from policy_bringup.core.errors import ConfigError
 
 SOURCES = ("bundle", "expert", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+TRIAL_SEED = 2_000_000
+"""Scenes of a deployment by default: beyond those of training, calibration and evaluation (pipeline/seeds.py), so that
+a policy shows what it does where it was not trained, and what is recorded of it may be trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Options:
     report: Path | None = None
     camera_backend: str = "auto"
     camera_source: str = ""
-    seed: int = 0
+    seed: int = TRIAL_SEED
     record: Path | None = None
     teleop_device: str = ""
     operator: str = ""
