@@ -31,7 +31,7 @@ class Robot:
         self.asked: list[str] = []
         self._publishers: dict[str, object] = {}
         if serves:
-            for name in ("safety/arm", "safety/stop"):
+            for name in ("safety/arm", "safety/stop", "sim/cover"):
                 self.node.create_service(SetBool, name, lambda request, reply, n=name: self._answer(request, reply, n))
             self.node.create_service(
                 Trigger, "safety/reset", lambda request, reply: self._answer(request, reply, "reset")
@@ -172,6 +172,7 @@ def test_pictures_and_joints_are_only_received_while_somebody_looks(console: Con
         ("Disarm", ["safety/arm False"], "done: safety/arm was heard"),
         ("Soft stop", ["safety/stop True"], "done: safety/stop was heard"),
         ("Reset", ["safety/stop False", "reset"], "refused: reset was heard"),
+        ("Cover the cameras", ["sim/cover True"], "done: sim/cover was heard"),
     ],
 )
 def test_a_button_asks_its_service_and_shows_what_it_says(
@@ -181,7 +182,7 @@ def test_a_button_asks_its_service_and_shows_what_it_says(
     spin(robot.node)
     with browse(console._page.url) as browser:
         for client in console.clients:
-            assert not client.srv_name.startswith("safety") or client.wait_for_service(10.0)
+            assert not client.srv_name.startswith(("safety", "sim")) or client.wait_for_service(10.0)
         browser.press(label)
         browser.wait(lambda: answer in browser.text)
     assert robot.asked == asked
@@ -197,7 +198,7 @@ def test_a_service_that_does_not_answer_is_given_up(console: ConsoleNode, spin, 
     robot = Robot(serves=True)  # served, but never spun
     with browse(console._page.url) as browser:
         for client in console.clients:
-            assert not client.srv_name.startswith("safety") or client.wait_for_service(10.0)
+            assert not client.srv_name.startswith(("safety", "sim")) or client.wait_for_service(10.0)
         browser.press("Arm")
         browser.wait(lambda: "safety/arm did not answer within 0.5 s" in browser.text)
     assert robot.asked == []

@@ -63,6 +63,18 @@ def test_a_bundle_runs_through_the_same_nodes(domain_id: int, grasp_bundle: Path
     assert episode.stops or episode.outcome == "timeout, object untouched"
 
 
+def test_the_shipped_policy_grasps_from_pixels_over_topics(domain_id: int, tmp_path: Path):
+    path = tmp_path / "report.json"
+    done = policy(
+        "run", "grasp", "--episodes", "5", "--headless", "--json", str(path), "--domain-id", str(domain_id),
+        timeout_s=240.0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = load_report(path)
+    assert len(report.episodes) == 5
+    assert report.successes >= 4, done.stdout
+
+
 def test_an_unknown_deployment_is_one_sentence():
     done = policy("run", "juggle")
     assert done.returncode == 2

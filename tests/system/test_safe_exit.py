@@ -1,6 +1,7 @@
 """Whatever ends, the arm ends in a held pose: it neither drops nor runs on."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policy_bringup.core.decoding import values_of
 from policy_bringup.runner import Runner
 
+ROOT = Path(__file__).resolve().parents[2]
 MOVING = 0.15  # rad/s
 STILL = 0.005  # rad/s
 DROP = 0.01  # rad that a held joint may be off after two seconds
@@ -84,6 +86,15 @@ def test_when_the_policy_is_killed_safety_says_so_and_stays_stopped(deploy, robo
         listener.wait(lambda: robot.safety == "FALLBACK", 5.0, "FALLBACK")
         robot.assert_comes_to_rest_and_stays()
         assert robot.safety == "FALLBACK"
+
+
+def test_when_the_cameras_are_covered_the_shipped_policy_is_stopped(deploy, robot: Robot, listener):
+    with deploy(source="bundle", bundle=ROOT / "models" / "policies" / "grasp") as runner:
+        robot.set_in_motion(runner)
+        cover = listener.node.create_client(SetBool, "sim/cover")
+        assert listener.call(cover, SetBool.Request(data=True)).message == "the cameras are covered"
+        listener.wait(lambda: robot.safety == "FALLBACK", 5.0, "FALLBACK")
+        robot.assert_comes_to_rest_and_stays()
 
 
 def test_every_command_ends_at_rest_so_that_a_dead_arm_node_leaves_nothing_moving(deploy, robot: Robot):

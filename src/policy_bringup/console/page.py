@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -34,7 +34,7 @@ VIEW_FROM, VIEW_AT = (1.7, -1.1, 1.0), (0.3, 0.0, 0.3)
 class Commands:
     """What the buttons do. Each runs in a thread of its own, may take seconds, and returns the sentence to show.
 
-    recording: label -> button of the recorder.
+    recording: label -> button of the recorder; simulation: of the simulated world, none on a real robot.
     """
 
     on_arm: Callable[[], str]
@@ -43,6 +43,7 @@ class Commands:
     on_reset: Callable[[], str]
     on_home: Callable[[], str]
     recording: Mapping[str, Callable[[], str]]
+    simulation: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
 
 class Page:
@@ -196,6 +197,10 @@ class Page:
             for label, command in self._commands.recording.items():
                 self._add_button(label, command, "gray")
             self._recorder_table = gui.add_html("")
+        if self._commands.simulation:
+            with tabs.add_tab("Simulation"):
+                for label, command in self._commands.simulation.items():
+                    self._add_button(label, command, "gray")
         gui.main_panel.dock_right()
         gui.main_panel.set_width(420)
 

@@ -110,7 +110,7 @@ NODES = (
         optional=True,
         pictures=True,
     ),
-    Node("console", "console.yaml", ALL, optional=True, pictures=True),
+    Node("console", "console.yaml", ALL, ("mode",), optional=True, pictures=True),
 )
 
 IMAGE, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
@@ -149,6 +149,7 @@ SERVICES = (
     Service("arm/hand_guide", SET_BOOL, "arm", ("teleop", "console", "operator")),
     Service("robot/compliant", SET_BOOL, "sim", ("arm",)),
     Service("sim/reset", TRIGGER, "sim", ("trial",)),
+    Service("sim/cover", SET_BOOL, "sim_camera", ("console", "operator")),
     Service("recorder/start", TRIGGER, "recorder", ("trial", "teleop", "console", "operator")),
     Service("recorder/stop", TRIGGER, "recorder", ("trial", "teleop", "console", "operator")),
     Service("recorder/discard", TRIGGER, "recorder", ("teleop", "console", "operator")),

@@ -18,12 +18,12 @@ from policy_bringup.console.drawing import load_drawing
 from policy_bringup.console.page import Commands, Page
 from policy_bringup.console.server import is_loopback
 from policy_bringup.console.words import Health, Transition
-from policy_bringup.core import decoding
+from policy_bringup.core import decoding, graph
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Pose
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import load_parameters
+from policy_bringup.nodes.parameters import choice_parameter, load_parameters
 from policy_bringup.nodes.runtime import WATCHER, BringupNode, received_now, run
 
 REFRESH_HZ = 10.0
@@ -31,7 +31,7 @@ QUEUE = 50
 """Messages kept between two refreshes: no verdict goes uncounted if one of them is late."""
 RECORDER = ("start", "stop", "discard")
 SERVICES = (
-    "safety/arm", "safety/stop", "safety/reset", "arm/home", "recorder/success",
+    "safety/arm", "safety/stop", "safety/reset", "arm/home", "recorder/success", "sim/cover",
     *(f"recorder/{name}" for name in RECORDER),
 )  # fmt: skip
 
@@ -47,6 +47,7 @@ class ConsoleNode(BringupNode):
     def open(self) -> None:
         """Starts to serve the page; an address that cannot be had refuses the start."""
         self._config = load_parameters(self, self.config_path, ConsoleConfig)
+        self._mode = choice_parameter(self, "mode", "sim", graph.MODES)
         links = load_drawing(self.config_folder / self.robot.urdf)
         self._robot_services = {name: endpoints.client(self, name) for name in SERVICES}
         title = f"{self.robot.name}: {self.deployment.task}"
@@ -142,7 +143,14 @@ class ConsoleNode(BringupNode):
             on_reset=reset,
             on_home=lambda: self._ask("arm/home", Trigger.Request()),
             recording=self._recording(),
+            simulation=self._simulation(),
         )
+
+    def _simulation(self) -> dict[str, Callable[[], str]]:
+        if self._mode != "sim":
+            return {}
+        buttons = (("Cover the cameras", True), ("Uncover the cameras", False))
+        return {label: partial(self._ask, "sim/cover", SetBool.Request(data=data)) for label, data in buttons}
 
     def _recording(self) -> dict[str, Callable[[], str]]:
         buttons: dict[str, Callable[[], str]] = {

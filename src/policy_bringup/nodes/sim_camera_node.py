@@ -13,12 +13,14 @@ from typing import Any, get_args
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
 
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.config import load
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import Array
+from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.camera_output import CameraOutput
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import choice_parameter
@@ -32,7 +34,10 @@ LOOK_S = 0.001
 
 
 class SimCameraNode(BringupNode):
-    """A picture's stamp is that of the joint state and object pose it shows. What nobody watches is not drawn."""
+    """A picture's stamp is that of the joint state and object pose it shows. What nobody watches is not drawn.
+
+    `sim/cover` puts a black cloth over all cameras, to see what becomes of a policy that sees nothing.
+    """
 
     niceness = PROMPT
 
@@ -56,10 +61,12 @@ class SimCameraNode(BringupNode):
         self._joints: tuple[int, dict[str, float]] = 0, {}
         self._object: tuple[int, Array] = 0, np.zeros(7)
         self._drawn = 0
+        self._covered = False
         self._outputs = {
             camera.name: CameraOutput(self, camera.name, pinhole(fovy[camera.name], camera.width, camera.height))
             for camera in self.deployment.cameras
         }
+        endpoints.serve(self, "sim/cover", self._serve_cover)
         self._inbox = Inbox(self)
         self._inbox.hear("sim/object_pose", self._take_object)
         self._inbox.hear("joint_states", self._take_joints)
@@ -80,6 +87,11 @@ class SimCameraNode(BringupNode):
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and number of moments drawn."""
         return "ok", f"drawing with {self._view.backend}", {"backend": self._view.backend, "drawn": self._drawn}
+
+    def _serve_cover(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._covered = request.data
+        response.success, response.message = True, f"the cameras are {'covered' if request.data else 'free'}"
+        return response
 
     def _take_joints(self, message: JointState) -> None:
         positions = dict(zip(message.name, message.position, strict=True))
@@ -104,7 +116,8 @@ class SimCameraNode(BringupNode):
         self._view.update(assemble_qpos(self._model, self._joints[1], self._object[1]))
         for name, output in self._outputs.items():
             if output.watched:
-                output.publish(self._view.render(name), stamp_ns)
+                pixels = self._view.render(name)
+                output.publish(np.zeros_like(pixels) if self._covered else pixels, stamp_ns)
         self._drawn += 1
 
 
