@@ -6,6 +6,9 @@ JAZZY := .venv
 KILTED := .venv-kilted
 PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
+# These run whole nodes, which need the processors for themselves; everything else runs in two processes.
+ROS_TESTS := tests/console tests/nodes tests/system
+COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
 .PHONY: grasp train test lint models opengl clean
 
@@ -17,7 +20,8 @@ train: $(JAZZY)/learning.stamp
 	$(JAZZY)/bin/policy learn grasp $(ARGS)
 
 test: opengl lint $(KILTED)/test.stamp
-	$(JAZZY)/bin/python -m pytest --cov=policy_bringup.safety --cov-branch --cov-fail-under=100 $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) $(ARGS)
 	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
 
 lint: $(JAZZY)/test.stamp
