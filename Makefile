@@ -13,7 +13,7 @@ COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 .PHONY: grasp train test lint models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
-	$(JAZZY)/bin/policy run grasp --source expert --json build/grasp.json $(ARGS)
+	$(JAZZY)/bin/policy run grasp --json build/grasp.json $(ARGS)
 
 # From nothing to models/policies/grasp: demonstrations, training, calibration, evaluation. Goes on where it was.
 train: $(JAZZY)/learning.stamp

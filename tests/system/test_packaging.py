@@ -47,7 +47,13 @@ def commands() -> set[str]:
 
 
 def assert_share(share: Path) -> None:
-    for name in ("package.xml", "launch/grasp.launch.py", "config/grasp.yaml", "models/robot/panda.urdf"):
+    for name in (
+        "package.xml",
+        "launch/grasp.launch.py",
+        "config/grasp.yaml",
+        "models/robot/panda.urdf",
+        "models/policies/grasp/policy.onnx",
+    ):
         assert (share / "policy_bringup" / name).is_file(), name
     assert (share / "ament_index" / "resource_index" / "packages" / "policy_bringup").is_file()
 
