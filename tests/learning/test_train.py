@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from policy_bringup.learning.config import TrainConfig, build_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.normalise import Normaliser
 from policy_bringup.learning.optimisation import LAST_RATE, Average, learning_rate
-from policy_bringup.learning.run import Progress
+from policy_bringup.learning.run import Progress, Run
 from policy_bringup.learning.train import Interrupted, load_trained, train
 from policy_bringup.learning.validation import evaluate, spread
 
@@ -358,6 +359,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_checkpoint(
     assert not list(tmp_path.glob("*.partial"))
     monkeypatch.undo()
     assert train(*parts, configured(), tmp_path).ending == "steps"
+
+
+def test_any_figure_of_the_validation_that_is_not_finite_ends_the_run(parts, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Run, "_judge", lambda *_: {"loss": 1.0, "position_mm": math.nan})
+    with pytest.raises(LearningError, match="validation saw it first"):
+        train(*parts, configured(), tmp_path)
 
 
 def test_numbers_too_large_for_a_gradient_are_told_apart_from_a_bad_loss(

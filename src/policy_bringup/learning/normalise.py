@@ -20,6 +20,8 @@ FLOOR = 1e-4
 """Spreads below this, in the column's unit (0.1 mm, 0.1 mrad), are taken for the noise of something constant."""
 QUIET = 5e-3
 """A state that spreads less than this is divided by this: a live arm strays so far, and must not look strange then."""
+BEYOND = 1e6
+"""More than any action, in every unit; not infinite, since averages of weights are taken of this, too."""
 PICTURES = 1000
 """How many of each camera, evenly spread over the dataset, the figures of its colours are taken from."""
 BLOCK = 100
@@ -34,7 +36,7 @@ class Normaliser(nn.Module):
     comes out as its mean, whatever the network says. action_bound `(action columns,)`: the largest absolute value of a
     normalised action in the dataset, at least 1. mean_action `(action columns,)`: the mean of the actions themselves;
     lowest_action, highest_action: their extremes, which no answer exceeds (a width learned at the gripper's stop would
-    else come out beyond it); infinite for what counts from the measurement.
+    else come out beyond it); BEYOND for what counts from the measurement.
     is_measured, bool `(action columns,)`: whether what the column commands is also a column of the state.
     """
 
@@ -68,8 +70,8 @@ class Normaliser(nn.Module):
             "relative": torch.zeros(columns),
             "action_bound": torch.ones(columns),
             "mean_action": torch.zeros(columns),
-            "lowest_action": torch.full((columns,), -torch.inf),
-            "highest_action": torch.full((columns,), torch.inf),
+            "lowest_action": torch.full((columns,), -BEYOND),
+            "highest_action": torch.full((columns,), BEYOND),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value)
@@ -126,8 +128,8 @@ class Normaliser(nn.Module):
         self.relative.copy_(varies & self.is_measured)
         from_measured = self.relative > 0.0
         flat = torch.from_numpy(action).flatten(0, 1)
-        self.lowest_action.copy_(torch.where(from_measured, -torch.inf, flat.amin(0)))
-        self.highest_action.copy_(torch.where(from_measured, torch.inf, flat.amax(0)))
+        self.lowest_action.copy_(torch.where(from_measured, -BEYOND, flat.amin(0)))
+        self.highest_action.copy_(torch.where(from_measured, BEYOND, flat.amax(0)))
         begun = action - self._origin(torch.from_numpy(state)).numpy()
         mean, std = _moments(begun, valid | ~valid.any(axis=0))  # of a step that none reaches: what repeats there
         self.action_mean.copy_(torch.where(varies, mean, plain))

@@ -171,7 +171,8 @@ class Run:
         """Judges the average of the weights, remembers the best, and adds a row to the history."""
         course = self.course
         figures = self._judge(self._average.policy, self._validation) if self._ranks.first else {"loss": 0.0}
-        (score,) = self._ranks.total([figures["loss"]])
+        whole = all(math.isfinite(figure) for figure in figures.values())
+        (score,) = self._ranks.total([figures["loss"] if whole else math.nan])
         if not math.isfinite(score):
             raise LearningError(self._complaint(score, "validation saw it first"))
         course.validated_step, course.stale = course.step, course.stale + 1
