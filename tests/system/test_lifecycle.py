@@ -11,6 +11,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 
+from policy_bringup.nodes.runtime import WATCHER
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -74,3 +76,13 @@ def test_a_refused_configuration_leaves_the_node_unconfigured(start_sim, listene
     assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
     assert not managed.change(Transition.TRANSITION_CONFIGURE)
     assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without autogroups")
+def test_a_nodes_priority_holds_against_other_sessions_too(deploy, listener):
+    """Shown by one that stands back, which every user may."""
+    with deploy() as runner:
+        pid = runner.children["trial"].pid
+        group = Path(f"/proc/{pid}/autogroup")
+        listener.wait(lambda: group.read_text().endswith(f"nice {WATCHER}\n"), 30.0, "the trial node's priority")
+        assert os.getpriority(os.PRIO_PROCESS, pid) == WATCHER

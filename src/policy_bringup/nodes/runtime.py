@@ -29,6 +29,7 @@ from policy_bringup.core.robot import Robot
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.parameters import text_parameter
 
+AUTOGROUP = Path("/proc/self/autogroup")
 URGENT, PROMPT, WATCHER = -10, -5, 5
 """Niceness of who must be on time whatever else keeps the processors busy, of who should be, and of who looks on."""
 END_TIMEOUT_S = 3.0
@@ -217,9 +218,15 @@ def _spin(executor: SingleThreadedExecutor, node: BringupNode, stopped: threadin
 
 
 def _set_priority(niceness: int) -> None:
-    """Before any thread is started, since threads inherit it: those of DDS as well."""
+    """Before any thread is started, since threads inherit it: those of DDS as well.
+
+    Linux may share the processors out between sessions before it looks at priorities within one (autogroups), and the
+    runner gives each node a session of its own: the session gets the same priority.
+    """
     try:
-        os.nice(niceness)
+        now = os.nice(niceness)
+        if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
+            AUTOGROUP.write_text(str(now))
     except PermissionError:
         print("runs at normal priority: this user may not raise it (see `ulimit -e`)", flush=True)
 
