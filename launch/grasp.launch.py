@@ -27,6 +27,7 @@ ARGUMENTS = {
     "seed": (str(TRIAL_SEED), "seed of the simulated scenes"),
     "console": ("false", "true starts the operator page on this machine"),
     "domain_id": ("0", "ROS domain"),
+    "security": ("", "SROS2 keystore with the keys of every process"),
     "log_level": ("info", ", ".join(LOG_LEVELS)),
 }
 
@@ -48,6 +49,7 @@ def start(context: LaunchContext) -> list:
         operator=chosen["operator"],
         console=chosen["console"] == "true",
         domain_id=int(chosen["domain_id"]),
+        security=Path(chosen["security"]).absolute() if chosen["security"] else None,
         log_level=chosen["log_level"],
     )
     return [
@@ -57,7 +59,7 @@ def start(context: LaunchContext) -> list:
             name=process.name,
             namespace="",
             parameters=[dict(process.parameters)],
-            ros_arguments=["--log-level", process.log_level],
+            ros_arguments=list(process.ros_arguments),
             additional_env=dict(process.environment),
             output="screen",
             respawn=False,

@@ -13,6 +13,12 @@ def config_folder() -> Path:
     return ROOT / "config"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Stop records of tests are not kept among the user's."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def domain_id() -> int:
     """One domain per run, away from the default one, so that runs beside each other do not hear each other."""

@@ -21,6 +21,7 @@ from policy_bringup.episodes_cli import Episodes
 from policy_bringup.evaluate_cli import Advise, Evaluate
 from policy_bringup.learn_cli import Learn
 from policy_bringup.learning_cli import Train
+from policy_bringup.why_cli import Why
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Run:
     """Name or number kept with every recording."""
     domain_id: int = 0
     """ROS domain, 0 to 101."""
+    security: Path | None = None
+    """SROS2 keystore with the keys of every process (docs/security.md); by default without DDS security."""
     log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
     """Least severe message to show."""
 
@@ -63,6 +66,8 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="policy_run_") as scratch:
             report = self.json or Path(scratch) / "report.json"
             report.unlink(missing_ok=True)
+            if self.security:
+                _require_security()
             ending = runner.run(self._options(report.absolute()))
             if report.is_file():
                 tables.print_report(load_report(report))
@@ -88,8 +93,16 @@ class Run:
             operator=self.operator,
             console=not self.headless,
             domain_id=self.domain_id,
+            security=self.security.absolute() if self.security else None,
             log_level=self.log_level,
         )
+
+
+def _require_security() -> None:
+    from policy_bringup.nodes.ros_probe import probe
+
+    if not probe().security:
+        raise ConfigError("--security: this ROS was built without DDS security (see `policy doctor`)")
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,7 @@ Command = (
     | Annotated[Compress, tyro.conf.subcommand("compress")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Advise, tyro.conf.subcommand("advise")]
+    | Annotated[Why, tyro.conf.subcommand("why")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

@@ -102,7 +102,7 @@ class Runner:
 
 def command_line(process: Process) -> list[str]:
     """The command that runs one node, with its parameters as ROS arguments."""
-    arguments = [sys.executable, "-m", process.module, "--ros-args", "--log-level", process.log_level]
+    arguments = [sys.executable, "-m", process.module, "--ros-args", *process.ros_arguments]
     for name, value in process.parameters.items():
         # Quoted as YAML text, so that an empty or number-like text stays a text.
         arguments += ["-p", f"{name}:='{value}'" if isinstance(value, str) else f"{name}:={value}"]

@@ -30,20 +30,20 @@ class Bench:
     """Everything around the arm node: safety's messages, what it commands, where the arm is, and its service."""
 
     def __init__(self) -> None:
-        self.node = Node("operator")
+        self.node, self.safety = Node("operator"), Node("safety")
         self.commands: list[JointTrajectory] = []
         self.joints = np.zeros(7)
         self._state = self._publisher("safety/state")
-        self._action = self._publisher("safety/action")
+        self._action = self._publisher("safety/action", self.safety)
         self._joint_states = self._publisher(JOINTS)
         for name, take in ((SENT, self.commands.append), (JOINTS, self._take_joints)):
             entry = graph.topic(name)
             self.node.create_subscription(endpoints.interface(entry.type), name, take, endpoints.profile(entry.qos))
         self.client = self.node.create_client(SetBool, "arm/hand_guide")
 
-    def _publisher(self, name: str):
+    def _publisher(self, name: str, node: Node | None = None):
         entry = graph.topic(name)
-        return self.node.create_publisher(endpoints.interface(entry.type), name, endpoints.profile(entry.qos))
+        return (node or self.node).create_publisher(endpoints.interface(entry.type), name, endpoints.profile(entry.qos))
 
     def _take_joints(self, message: JointState) -> None:
         self.joints = np.array(message.position[:7])
@@ -100,7 +100,7 @@ def start(config_folder) -> Iterator[Callable[..., tuple[Bench, list]]]:
         node.wind_down()
     executor.shutdown()
     thread.join()
-    for node in (*made, bench.node):
+    for node in (*made, bench.node, bench.safety):
         node.destroy_node()
     rclpy.try_shutdown()
 

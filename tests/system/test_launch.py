@@ -98,7 +98,7 @@ def test_launch_file_and_runner_start_the_same_nodes_with_the_same_parameters(la
     for node, process in zip(launched, planned, strict=True):
         assert node["executable"] == process.executable
         assert node["parameters"] == [dict(process.parameters)]
-        assert node["ros_arguments"] == ["--log-level", process.log_level]
+        assert node["ros_arguments"] == list(process.ros_arguments)
         assert process.module in command_line(process)
         for name, value in process.parameters.items():
             written = f"{name}:='{value}'" if isinstance(value, str) else f"{name}:={value}"

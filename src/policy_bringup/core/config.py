@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import reprlib
 import sys
 import types
 import typing
@@ -49,21 +50,21 @@ def read_yaml(path: Path | str) -> Mapping[str, Any]:
             data = yaml.load(stream, Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or e.g. the date 2026-13-45
+    except Exception as error:  # not YAML, not UTF-8, the date 2026-13-45, `!!bool maybe`, or nested a thousand deep
         raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: must hold keys and values at its top level, found {_describe(data)}")
+        raise ConfigError(f"{path}: must hold keys and values at its top level, found {describe(data)}")
     return data
 
 
 def build(cls: type[T], data: Any, where: str) -> T:
     """Mapping -> dataclass, recursively. `where` is the file (and key) that errors name. Raises ConfigError."""
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: must be a group of keys, found {_describe(data)}")
+        raise ConfigError(f"{where}: must be a group of keys, found {describe(data)}")
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise ConfigError(f"{where}: unknown key '{key}'; allowed are {', '.join(sorted(known))}")
+            raise ConfigError(f"{where}: unknown key {describe(key)}; allowed are {', '.join(sorted(known))}")
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, spec in known.items():
@@ -148,7 +149,7 @@ def _is_number(value: Any, hint: type) -> bool:
 
 
 def _refusal(value: Any, hint: Any, metadata: Mapping[str, Any], where: str) -> ConfigError:
-    return ConfigError(f"{where}: must be {_allowed(hint, metadata)}, found {_describe(value)}")
+    return ConfigError(f"{where}: must be {_allowed(hint, metadata)}, found {describe(value)}")
 
 
 def _allowed(hint: Any, metadata: Mapping[str, Any]) -> str:
@@ -175,11 +176,27 @@ def _allowed(hint: Any, metadata: Mapping[str, Any]) -> str:
     return f"{word} from {lower:g} to {upper:g}{unit}"
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """What stands in a file, in 60 letters at most, however large it is."""
     if value is None:
         return "nothing"
-    shown = repr(value)
+    shown = _SHORT.repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+class _Short(reprlib.Repr):
+    """Reads no more than it shows: ten lines of YAML can mean a list of 10^9 items, or a number of 10^5 digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 120, 120
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() < 400 else f"a number of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -192,6 +209,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+                twice = f"key {describe(key)} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, twice, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

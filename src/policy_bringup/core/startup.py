@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from policy_bringup.core import graph
+from policy_bringup.core import graph, security_policies
 from policy_bringup.core.errors import ConfigError
 
 SOURCES = ("bundle", "expert", "none")
@@ -23,7 +23,7 @@ class Options:
     source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
     can serve; "none": no policy, a person drives. episodes: 0 goes on until stopped. camera_source: a device, a video
     or a bag for the camera node. record: dataset folder for the recorder. teleop_device: see nodes/teleop_node.py.
-    operator: name or number kept with every recording.
+    operator: name or number kept with every recording. security: SROS2 keystore; None: no DDS security.
     """
 
     mode: str
@@ -40,19 +40,20 @@ class Options:
     operator: str = ""
     console: bool = False
     domain_id: int = 0
+    security: Path | None = None
     log_level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One node to start: `parameters` are its ROS parameters, `environment` the variables that it needs."""
+    """One node to start: its ROS parameters, the variables that it needs, and what else stands behind --ros-args."""
 
     name: str
     module: str
     executable: str
     parameters: Mapping[str, str | int]
     environment: Mapping[str, str]
-    log_level: str
+    ros_arguments: tuple[str, ...]
 
 
 def processes(options: Options) -> tuple[Process, ...]:
@@ -79,8 +80,8 @@ def processes(options: Options) -> tuple[Process, ...]:
             node.module,
             node.executable,
             {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
-            environment(options.deployment.parent, options.domain_id, node.pictures),
-            options.log_level,
+            environment(options.deployment.parent, options.domain_id, node.pictures) | _keys(options, node.name),
+            ("--log-level", options.log_level, *(security_policies.arguments(node.name) if options.security else ())),
         )
         for node in graph.nodes(options.mode)
         if asked.get(node.name, True) and node.name not in alone
@@ -110,6 +111,10 @@ def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str
         "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
     }
+
+
+def _keys(options: Options, name: str) -> dict[str, str]:
+    return security_policies.environment(options.security, name) if options.security else {}
 
 
 def _check(options: Options) -> None:

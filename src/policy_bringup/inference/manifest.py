@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy_bringup.core.config import bounded, build, read_yaml, required
+from policy_bringup.core.config import bounded, build, describe, read_yaml, required
 from policy_bringup.core.errors import ConfigError, ContractError
 from policy_bringup.core.thumbnail import COARSE
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
@@ -116,7 +116,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ContractError(str(error)) from error
     # First: another version may have other keys, which would be named as unknown or missing.
     if data.get("format") != FORMAT:
-        raise ContractError(f"{path}: has format {data.get('format')}; this software reads format {FORMAT}")
+        raise ContractError(f"{path}: has format {describe(data.get('format'))}; this software reads format {FORMAT}")
     return build_manifest(data, path)
 
 

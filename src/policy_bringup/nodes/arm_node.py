@@ -1,7 +1,8 @@
 """The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
 
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
-While a person leads the arm by hand it commands nothing, and holds where the arm is left.
+While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody while a
+stranger publishes where only safety or it may.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.hand_guide import HandGuide
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
+from policy_bringup.nodes.pinning import Pins
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 
 LOOK_S = 0.001
@@ -63,6 +65,7 @@ class ArmNode(BringupNode):
         self._inbox.hear("safety/state", self._take_safety_state)
         self._inbox.hear("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
+        self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)
         self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
         self._home_throttle = Throttle(graph.topic("home/action").rate_hz)
@@ -79,7 +82,10 @@ class ArmNode(BringupNode):
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
-        values = {**dataclasses.asdict(self._arm.counts), "homing": self._home_wanted}
+        counts = {**dataclasses.asdict(self._arm.counts), "refused": self._pins.refused}
+        values = {**counts, "homing": self._home_wanted}
+        if self._pins.alarm:
+            return "error", self._pins.alarm, values
         trouble = self._trouble or self._arm.last_refusal
         if trouble:
             return "warn", trouble, values
@@ -105,6 +111,8 @@ class ArmNode(BringupNode):
         if not self._began or not self._guide.follows:
             return
         now_ns = received_now()
+        if not self._pins.trusts("safety/action", now_ns):
+            return
         chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:
             self._send(self._arm.follow(chunk.names, chunk.values[0], now_ns))
@@ -112,6 +120,8 @@ class ArmNode(BringupNode):
     def _look(self) -> None:
         self._inbox.take()
         now_ns = received_now()
+        if self._pins.look(now_ns):
+            self._publish_health()
         if self._began and not self._guide.guided and now_ns - self._sent_ns >= self._period_ns:
             command = self._arm.tick(now_ns)
             if command is not None:
@@ -135,6 +145,7 @@ class ArmNode(BringupNode):
     def _take_safety_state(self, message: DiagnosticArray) -> None:
         values = decoding.values_of(message.status[0])
         self._guide.hear(values["state"])
+        self._pins.hear(values["state"], received_now())
         engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
         if self._home_engaged and not engaged:
             self._home_wanted = False

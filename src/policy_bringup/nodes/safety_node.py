@@ -31,6 +31,7 @@ from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.nodes.safety_messages import SafetyMessages
+from policy_bringup.nodes.stop_recorder import open_recorder
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
 from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
@@ -64,6 +65,7 @@ class SafetyNode(BringupNode):
         self._period_s = 1.0 / rate_hz
         self._state_every = round(rate_hz / graph.topic("safety/state").rate_hz)
         self._verdict: Any = None
+        self._stops = open_recorder(self, limits)
         self._action_output = endpoints.publisher(self, "safety/action")
         self._verdict_output = endpoints.publisher(self, "safety/verdict")
         self._state_output: Publisher = endpoints.publisher(self, "safety/state")
@@ -84,6 +86,10 @@ class SafetyNode(BringupNode):
         """Ends the tick thread: silence, which the arm node answers by holding."""
         self._beat.stop()
 
+    def close(self) -> None:
+        """Lets go of the disk."""
+        self._stops.close()
+
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and state."""
         if self._verdict is None:
@@ -103,7 +109,10 @@ class SafetyNode(BringupNode):
 
     def _step(self, event: object) -> Reply:
         with self._lock:
-            return self._monitor.step(event, received_now())
+            now_ns = received_now()
+            reply = self._monitor.step(event, now_ns)
+        self._stops.hear(event, reply, now_ns)
+        return reply
 
     def _take_action(self, source: str, message: JointTrajectory) -> None:
         topic = f"{source}/action"
@@ -168,11 +177,16 @@ class SafetyNode(BringupNode):
             self._state_output.publish(self._messages.state(verdict, self._monitor.offered, stamp_ns))
         for transition in verdict.transitions:
             self.get_logger().info(self._messages.story(transition))
+        self._stops.watch(verdict, stamp_ns, self._ticked_ns)
         self._count += 1
         self._verdict = verdict
 
     def _fall_silent(self, error: BaseException) -> None:
         self._step(Fault(f"error while publishing: {error!r}"))
+        now_ns, stamp_ns = received_now(), self.stamp_now()
+        with self._lock:
+            verdict = self._monitor.tick(now_ns, stamp_ns)
+        self._stops.watch(verdict, stamp_ns, now_ns)
         self.fail(f"safety cannot publish: {error!r}")
 
 
