@@ -4,6 +4,10 @@ Two jumps are known from the field, both from inference taking time. From stands
 are already past when it arrives, so the arm leaps to where it should have been: here the first chunk starts when it
 arrives. Later, a new chunk disagrees with the one being executed: here the path leaves the old one where it is and
 fades into the new one over `blend_s`.
+
+If that is longer than the time between two chunks, what is executed is a running mean of what several chunks asked for
+at that moment, as in ACT (Zhao et al. 2023, "temporal ensembling"). A policy that sees one moment only needs it: in a
+pause, when every picture is like the one before, each chunk says that motion begins soon, and none that it does now.
 """
 
 from __future__ import annotations
