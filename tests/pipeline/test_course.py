@@ -18,7 +18,13 @@ from policy_bringup.pipeline.course import STAGES, Course, Ears, publish
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMONSTRATIONS = 10
-SMALL = {"demonstrations": DEMONSTRATIONS, "calibration_episodes": 19, "evaluation_episodes": 1, "other_episodes": 1}
+SMALL = {
+    "demonstrations": DEMONSTRATIONS,
+    "false_alarm_rate": 0.05,
+    "calibration_episodes": 19,
+    "evaluation_episodes": 1,
+    "other_episodes": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +138,18 @@ def test_asked_to_stop_it_keeps_what_it_has_and_says_so(site, tmp_path):
         Course(file, tmp_path / "work", tmp_path / "out", 1, "policy learn grasp", ears).run()
     assert len(episodes(tmp_path / "work" / "demos")) == 1
     assert told == [1]
+
+
+def test_demonstrations_of_another_configuration_are_not_mixed_with_new_ones(course, site, tmp_path):
+    work = course[0]
+    shutil.copytree(site / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    sim = tmp_path / "config" / "sim.yaml"
+    sim.write_text(sim.read_text() + "\n# another one\n")
+    made = stamps(work)
+    with pytest.raises(LearningError, match=f"{DEMONSTRATIONS} demonstrations were made with another configuration"):
+        Course(tmp_path / "config" / "train" / "grasp.yaml", work, tmp_path / "out", 1).run()
+    assert stamps(work) == made
 
 
 def test_demonstrations_may_not_touch_the_seeds_of_the_evaluation(site, tmp_path):

@@ -22,6 +22,7 @@ from policy_bringup.core.fingerprints import files_sha256
 from policy_bringup.core.types import Contract
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
+from policy_bringup.episodes.journal import load_journal
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.episodes.splits import Split, save_split, split
 from policy_bringup.inference.bundle import Bundle, load_bundle, write_bundle
@@ -39,6 +40,7 @@ from policy_bringup.pipeline.perturbations import PERTURBATIONS
 from policy_bringup.pipeline.seeds import seeds
 from policy_bringup.pipeline.summary import JSON_FILE, TABLE_FILE, write_report
 from policy_bringup.sim.randomise import Randomisation
+from policy_bringup.sim.recorded_rollout import provenance
 from policy_bringup.sim.rollout import load_stack
 from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
@@ -117,6 +119,7 @@ class Course:
         """Half of the demonstrations with each camera backend, or all ray cast where there is no OpenGL."""
         self._ears.stage("demonstrations")
         config, demos = self._config, self._work / "demos"
+        self._refuse_mixture(demos)
         _, no_opengl = play.backends(self._stack, "raycast")
         drawn = 0 if no_opengl else config.demonstrations // 2
         series: tuple[tuple[play.FixedBackend, int, int], ...]
@@ -139,6 +142,17 @@ class Course:
         parts = split(demos, config.seed)
         save_split(demos, parts, config.seed)
         return parts
+
+    def _refuse_mixture(self, demos: Path) -> None:
+        """What there is was made with the present configuration, or is another course's."""
+        now = provenance(self._folder, self._config.deployment, "expert", "").config_sha256
+        there = episodes(demos) if demos.is_dir() else ()
+        others = [folder for folder in there if load_journal(folder).provenance.config_sha256 != now]
+        if others:
+            raise LearningError(
+                f"{demos}: {len(others)} demonstrations were made with another configuration than {self._folder}; "
+                f"delete {self._work} to begin anew, or restore the configuration"
+            )
 
     def _convert(self) -> None:
         self._ears.stage("frames")
