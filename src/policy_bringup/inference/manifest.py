@@ -115,8 +115,10 @@ def read_manifest(path: Path) -> Manifest:
     except ConfigError as error:
         raise ContractError(str(error)) from error
     # First: another version may have other keys, which would be named as unknown or missing.
-    if data.get("format") != FORMAT:
-        raise ContractError(f"{path}: has format {describe(data.get('format'))}; this software reads format {FORMAT}")
+    found = data.get("format")
+    if found != FORMAT:
+        shown = describe(found).strip("'") if found is not None else None
+        raise ContractError(f"{path}: has format {shown}; this software reads format {FORMAT}")
     return build_manifest(data, path)
 
 
