@@ -10,7 +10,7 @@ ARGS ?=
 ROS_TESTS := tests/console tests/nodes tests/system
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
-.PHONY: grasp train test lint models opengl clean
+.PHONY: grasp train test lint mutation fuzz models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
 	$(JAZZY)/bin/policy run grasp --json build/grasp.json $(ARGS)
@@ -29,6 +29,14 @@ lint: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/ruff format --check .
 	$(JAZZY)/bin/mypy
 	$(JAZZY)/bin/lint-imports
+
+# Every small change to the monitor and the limiter, one at a time: a test must notice it.
+mutation: $(JAZZY)/test.stamp
+	$(JAZZY)/bin/python tests/mutation/run.py $(ARGS)
+
+# Hostile configuration, bundles and action tables: accepted whole, or refused with a sentence.
+fuzz: $(JAZZY)/test.stamp
+	$(JAZZY)/bin/python benchmarks/fuzz.py --vectors 100000 $(ARGS)
 
 # The robot files, written anew from the table of kinematics.
 models: $(JAZZY)/robot.stamp

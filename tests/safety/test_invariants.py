@@ -287,7 +287,9 @@ class Machine(RuleBasedStateMachine):
 def test_the_invariants_hold_whatever_happens(kit):
     machine = type("TestMachine", (Machine,), {"make": kit})
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    sizes = {"max_examples": 60, "stateful_step_count": 25, "deadline": None, "derandomize": True, "database": None}
+    share = settings().max_examples / 100  # mutation testing runs with fewer
+    sizes = {"max_examples": round(60 * share), "stateful_step_count": 25, "deadline": None}
+    sizes |= {"derandomize": True, "database": None}
     run_state_machine_as_test(
         machine,
         settings=settings(suppress_health_check=slow, **sizes),

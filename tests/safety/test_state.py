@@ -101,3 +101,10 @@ def test_columns_that_hold_their_command_do_not_count_as_unlike(kit):
     assert memory.alike(pose, other)
     other[5] = 0.051
     assert not memory.alike(pose, other)
+
+
+def test_a_velocity_column_at_rest_stays_at_rest(kit):
+    columns = (dataclasses.replace(kit.columns()[0], name="vx", lower=-1.0, upper=1.0),)
+    limits = kit.limits(spec=kit.spec(("vx",), ("m/s",)), columns=columns)
+    assert at(limits, value=[0.0]).braked(limits, 0.01).value[0] == 0.0
+    assert at(limits, value=[-0.5]).braked(limits, 0.01).value[0] == pytest.approx(-0.5 + limits.creep[0] * 0.01)
