@@ -1193,7 +1193,9 @@ def test_an_error_inside_a_step_is_a_fault(bench):
 # Events
 
 
-@pytest.mark.parametrize("event", [None, "arm", True, object(), Arm, np.zeros(3), ()], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize(
+    "event", [None, "arm", True, object(), Arm, np.zeros(3), ()], ids=lambda event: type(event).__name__
+)
 def test_an_unknown_event_is_refused_and_changes_nothing(bench, event):
     b = bench().active()
     assert b.step(event).sentence == "unknown event"
