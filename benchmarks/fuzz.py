@@ -71,7 +71,7 @@ def must(holds: Any, what: str) -> None:
 
 def bend(data: Any, rng: random.Random, changes: int) -> Any:
     """A copy of nested lists and dictionaries with some values, keys or items changed."""
-    data = yaml.load(yaml.dump(data, Dumper=_Fast), Loader=_FastLoader) if rng.random() < 0.01 else _copy(data)
+    data = yaml.safe_load(yaml.dump(data, Dumper=_Fast)) if rng.random() < 0.01 else _copy(data)
     for _ in range(changes):
         holder = rng.choice(list(_holders(data)))
         if not holder:
@@ -112,7 +112,6 @@ def _copy(data: Any) -> Any:
 
 
 _Fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def spoil(text: str, rng: random.Random) -> bytes:

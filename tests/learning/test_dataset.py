@@ -245,7 +245,7 @@ def test_no_file_stays_open(frames_root, contract, dataset):
     before = len(list(OPEN_FILES.iterdir()))
     data = Dataset.open(frames_root, dataset.episodes, contract)
     data.batch(np.arange(len(data)))
-    assert len(list(OPEN_FILES.iterdir())) == before
+    assert len(list(OPEN_FILES.iterdir())) <= before  # what an earlier test left is closed at any time
 
 
 def test_frames_made_anew_do_not_change_an_open_dataset(save, contract):

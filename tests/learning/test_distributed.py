@@ -30,9 +30,9 @@ print(total, loss, used.grad[0, 1, 2, 3].item(), used.grad.sum().item(), unused.
 if rank == 1:
     os._exit(3)
 try:
-    print(ranks.total([float(rank)]))
+    print(ranks.total([float(rank)]), flush=True)
 except LearningError as error:
-    print(error)
+    print(error, flush=True)
 """
 
 
