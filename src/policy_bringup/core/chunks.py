@@ -2,8 +2,9 @@
 
 Two jumps are known from the field, both from inference taking time. From standstill, the first chunk's early steps
 are already past when it arrives, so the arm leaps to where it should have been: here the first chunk starts when it
-arrives. Later, a new chunk disagrees with the one being executed: here the path leaves the old one where it is and
-fades into the new one over `blend_s`.
+arrives, and fades in smoothly from where the arm stands. (The policy hears a moment later that it was armed, and may
+until then begin once more: that is no jump as long as the arm has hardly any speed.) Later, a new chunk disagrees with
+the one being executed: here the path leaves the old one where it is and fades into the new one over `blend_s`.
 
 If that is longer than the time between two chunks, what is executed is a running mean of what several chunks asked for
 at that moment, as in ACT (Zhao et al. 2023, "temporal ensembling"). A policy that sees one moment only needs it: in a
@@ -97,12 +98,23 @@ class ChunkStream:
         path = self._path
         # A robot that had run out of path when the picture was taken stood still, as at the very beginning.
         if path is None or remaining(path, chunk.stamp_ns) is None:
-            joined = delayed(chunk, now_ns)
-            self._refuse_jump(joined.values[0] - measured, chunk.names, "the measured position")
+            joined = self._begun(chunk, measured, now_ns)
         else:
             joined = self._blend(chunk, path, now_ns)
         self._path = _anchored(joined, now_ns, measured if path is None else value_at(path, now_ns))
         return joined
+
+    def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
+        begun = delayed(chunk, now_ns)
+        self._refuse_jump(begun.values[0] - measured, chunk.names, "the measured position")
+        share = self._share(begun, now_ns)
+        return replace(begun, values=_mixed(measured, begun.values, share**2 * (3.0 - 2.0 * share)))
+
+    def _share(self, chunk: ActionChunk, now_ns: int) -> Array:
+        """`(steps, 1)`: how much of the blending time is over at each step, 0 to 1."""
+        elapsed = chunk.times_s - (now_ns - chunk.stamp_ns) / 1e9
+        share: Array = np.clip(elapsed / self._blend_s, 0.0, 1.0)[:, None]
+        return share
 
     def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
         ahead = remaining(chunk, now_ns)
@@ -111,9 +123,7 @@ class ChunkStream:
             raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")
         old = np.stack([value_at(path, chunk.stamp_ns + round(t * 1e9)) for t in ahead.times_s.tolist()])
         self._refuse_jump(ahead.values[0] - old[0], chunk.names, "the path being executed")
-        elapsed = ahead.times_s - (now_ns - chunk.stamp_ns) / 1e9
-        faded = np.clip(elapsed / self._blend_s, 0.0, 1.0)[:, None]
-        return replace(ahead, values=_mixed(old, ahead.values, faded))
+        return replace(ahead, values=_mixed(old, ahead.values, self._share(ahead, now_ns)))
 
     def _refuse_jump(self, jump: Array, names: tuple[str, ...], start: str) -> None:
         within = np.abs(jump) <= self._max_step
