@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -225,10 +226,20 @@ def _set_priority(niceness: int) -> None:
     """
     try:
         now = os.nice(niceness)
-        if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
-            AUTOGROUP.write_text(str(now))
-    except PermissionError:
-        print("runs at normal priority: this user may not raise it (see `ulimit -e`)", flush=True)
+        if now and os.getsid(0) == os.getpid() and AUTOGROUP.exists():
+            _set_session_priority(now)
+    except OSError as error:
+        print(f"runs at normal priority: this user may not change it (see `ulimit -e`): {error.strerror}", flush=True)
+
+
+def _set_session_priority(niceness: int) -> None:
+    """Tries for 2 s: of all users but root together, Linux lets one do so every 0.1 s. Raises OSError."""
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            AUTOGROUP.write_text(str(niceness))
+            return
+        time.sleep(0.1)
+    AUTOGROUP.write_text(str(niceness))
 
 
 def _autostart(node: BringupNode) -> bool:
