@@ -13,6 +13,7 @@ import rclpy
 from onnx import TensorProto, helper, numpy_helper
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.startup import Options, environment
@@ -34,17 +35,29 @@ class Listener:
 
     def wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
         """Spins until `condition` holds."""
+        assert self.comes(condition, timeout_s), f"waited {timeout_s:.0f} s in vain for: {what}"
+
+    def comes(self, condition: Callable[[], object], timeout_s: float) -> bool:
+        """Spins until `condition` holds: whether it did in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain for: {what}"
+            if time.monotonic() >= deadline:
+                return False
             self._executor.spin_once(timeout_sec=0.05)
+        return True
 
-    def call(self, client, request, timeout_s: float = 5.0):
-        """Calls a service and returns its answer."""
+    def call(self, client, request, timeout_s: float = 15.0):
+        """Calls a service and returns its answer. Asks three times, so for requests that bear it: DDS may lose the
+        answer to a client that its server has not discovered yet."""
         self.wait(client.service_is_ready, timeout_s, f"service {client.srv_name}")
-        future = client.call_async(request)
-        self.wait(future.done, timeout_s, f"answer of {client.srv_name}")
-        return future.result()
+        asked: list[Future] = []
+        answered = lambda: any(future.done() for future in asked)  # noqa: E731
+        for _ in range(3):
+            asked.append(client.call_async(request))
+            if self.comes(answered, timeout_s / 3):
+                break
+        self.wait(answered, 0.0, f"answer of {client.srv_name} in {timeout_s:.0f} s")
+        return next(future.result() for future in asked if future.done())
 
     def close(self) -> None:
         self._executor.shutdown()

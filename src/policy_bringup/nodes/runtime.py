@@ -188,7 +188,7 @@ def run(node_class: Callable[[], BringupNode]) -> NoReturn:
         node.ended.wait()
         node.wind_down()
         stopped.set()
-        executor.wake()
+        executor.create_task(_nothing)  # waking alone does not end a spin that has no timer to do
         thread.join(timeout=END_TIMEOUT_S)
         if thread.is_alive():
             print("ends in the middle of a callback that does not come back", file=sys.stderr, flush=True)
@@ -197,6 +197,10 @@ def run(node_class: Callable[[], BringupNode]) -> NoReturn:
     node.destroy_node()
     rclpy.try_shutdown()
     _leave(_say_why(node))
+
+
+def _nothing() -> None:
+    """Work that makes an executor look up."""
 
 
 def _leave(code: int) -> NoReturn:
@@ -233,7 +237,7 @@ def _set_priority(niceness: int) -> None:
 
 
 def _set_session_priority(niceness: int) -> None:
-    """Tries for 2 s: of all users but root together, Linux lets one do so every 0.1 s. Raises OSError."""
+    """Tries for 2 s, since Linux lets all users but root write it once in 0.1 s, all together. Raises OSError."""
     for _ in range(20):
         with suppress(BlockingIOError):
             AUTOGROUP.write_text(str(niceness))

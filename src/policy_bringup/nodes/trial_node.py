@@ -17,6 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.core import decoding
 from policy_bringup.core.config import bounded
+from policy_bringup.core.errors import PolicyBringupError
 from policy_bringup.core.trials import Episode, Report
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.inbox import Inbox
@@ -31,6 +32,8 @@ DEPTH = 50
 """Messages kept from one step to the next: half a second at 100 Hz."""
 STOPPED = ("FALLBACK", "ESTOP", "FAULT")
 HOMING_TRIES = 3
+ASKED = 3
+"""Times that a service is asked: DDS may lose the answer to a client that its server has not discovered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ class TrialConfig:
     home_tolerance_rad: float = bounded(0.001, 0.5, "rad")
     reset_timeout_s: float = bounded(0.1, 60.0, "s")
     episode_timeout_s: float = bounded(1.0, 600.0, "s")
+
+
+class NoAnswer(PolicyBringupError):
+    """A service that is there and does not answer."""
 
 
 class TrialNode(BringupNode):
@@ -138,8 +145,11 @@ class TrialNode(BringupNode):
 
     def _step(self) -> None:
         self._inbox.take()
-        if next(self._script, None) is None:
-            self.finish()
+        try:
+            if next(self._script, None) is None:
+                self.finish()
+        except NoAnswer as error:
+            self.fail(str(error))
 
     def _run(self) -> Script[None]:
         config = self._config
@@ -244,10 +254,12 @@ class TrialNode(BringupNode):
 
     def _call(self, name: str, request: Any) -> Script[Any]:
         client: Client = self._remote[name]
-        future = client.call_async(request)
-        while not future.done():
-            yield True
-        return future.result()
+        for _ in range(ASKED):
+            future = client.call_async(request)
+            if (yield from self._wait(future.done, self._config.ready_timeout_s / ASKED)):
+                return future.result()
+            client.remove_pending_request(future)
+        raise NoAnswer(f"{name} did not answer within {self._config.ready_timeout_s:.0f} s")
 
 
 def main() -> None:
