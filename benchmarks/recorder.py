@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,16 +26,12 @@ import numpy as np
 import rclpy
 import tyro
 import yaml
-from mcap.writer import CompressionType
-from mcap.writer import Writer as McapWriter
+from plain_writers import COMPARED_BYTES, plain_mcap, plain_rosbags
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.table import Table
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer as RosbagsWriter
-from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
@@ -52,8 +48,6 @@ SCENES = 30
 LAST, SLOW_S = 15, 0.2
 OVERLOAD = 3
 SMALL_QUEUE_MB = 24
-COMPARED_BYTES = 1_000_000_000
-IMAGE = "sensor_msgs/msg/Image"
 
 
 @dataclass(frozen=True)
@@ -208,53 +202,6 @@ def deployment_with_cameras(site: Path, cameras: list[str]) -> Path:
     data["contract"]["observation"]["images"] = [{"camera": camera, "height": 128, "width": 128} for camera in cameras]
     (folder / "wide.yaml").write_text(yaml.safe_dump(data))
     return folder / "wide.yaml"
-
-
-def compared(bag: Any) -> Iterator[Any]:
-    """The first gigabyte, as the writers below get it."""
-    left = COMPARED_BYTES
-    for message in bag.messages():
-        left -= len(message.data)
-        if left < 0:
-            return
-        yield message
-
-
-def plain_mcap(folder: Path, out: Path) -> float:
-    """CPU seconds of the mcap library alone, for the same messages."""
-    with open_bag(folder) as bag, out.open("wb") as stream:
-        writer = McapWriter(stream, compression=CompressionType.NONE)
-        writer.start("ros2")
-        channels: dict[str, int] = {}
-        spent = 0.0
-        for message in compared(bag):
-            began = time.process_time()
-            if message.topic not in channels:
-                schema = writer.register_schema(message.type, "ros2msg", b"")
-                channels[message.topic] = writer.register_channel(message.topic, "cdr", schema)
-            writer.add_message(channels[message.topic], message.log_ns, message.data, message.publish_ns)
-            spent += time.process_time() - began
-        began = time.process_time()
-        writer.finish()
-    return spent + time.process_time() - began
-
-
-def plain_rosbags(folder: Path, out: Path) -> float:
-    """CPU seconds of the rosbags library alone, for the same messages."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    spent = 0.0
-    with (
-        open_bag(folder) as bag,
-        RosbagsWriter(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
-    ):
-        connections: dict[str, Any] = {}
-        for message in compared(bag):
-            began = time.process_time()
-            if message.topic not in connections:
-                connections[message.topic] = writer.add_connection(message.topic, message.type, typestore=store)
-            writer.write(connections[message.topic], message.log_ns, message.data)
-            spent += time.process_time() - began
-    return spent
 
 
 def unaccounted(folder: Path, counts: dict[str, dict[str, int]]) -> dict[str, int]:
