@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,13 @@ def test_nothing_strays_further_than_its_amount(config):
         for camera, was in zip(varied.cameras, config.cameras, strict=True):
             assert np.linalg.norm(np.subtract(camera.position, was.position)) <= 0.02
             assert np.linalg.norm(np.subtract(camera.target, was.target)) <= 0.03
+
+
+def test_objects_may_start_beyond_the_border_of_the_region(config):
+    wide = randomise(config, replace(NONE, region=0.03), 5).region
+    assert wide.x == pytest.approx((config.region.x[0] - 0.03, config.region.x[1] + 0.03))
+    assert wide.y == pytest.approx((config.region.y[0] - 0.03, config.region.y[1] + 0.03))
+    assert wide.yaw == config.region.yaw
 
 
 def test_the_whole_amount_is_used(config):

@@ -12,7 +12,7 @@ import numpy as np
 
 from policy_bringup.core.config import bounded
 from policy_bringup.core.types import Array
-from policy_bringup.sim.config import Light, SimCamera, SimConfig
+from policy_bringup.sim.config import Light, Region, SimCamera, SimConfig
 
 Colour = tuple[float, float, float]
 
@@ -22,7 +22,8 @@ class Randomisation:
     """How far each property may stray from the configuration's, uniformly to both sides; 0 leaves it alone.
 
     colour, cube_colour: of every channel, 0 to 1; `colour` is the table's and the floor's. cube_size, light (the lamp's
-    brightness): shares of the configured value. camera_position, camera_target: every camera on its own. arm_position,
+    brightness): shares of the configured value. camera_position, camera_target: every camera on its own. region: how
+    far beyond the configured region the object may start: its border is then within what is learned. arm_position,
     arm_rotation: how far the arm strays from what it is told, see sim/wander.py; not a matter of the configuration.
     """
 
@@ -33,6 +34,7 @@ class Randomisation:
     light_position: float = bounded(0.0, 1.0, "m")
     camera_position: float = bounded(0.0, 0.1, "m")
     camera_target: float = bounded(0.0, 0.1, "m")
+    region: float = bounded(0.0, 0.1, "m", default=0.0)
     arm_position: float = bounded(0.0, 0.05, "m", default=0.0)
     arm_rotation: float = bounded(0.0, 0.2, "rad", default=0.0)
 
@@ -53,7 +55,13 @@ def randomise(config: SimConfig, amounts: Randomisation, seed: int) -> SimConfig
         ),
         light=_light(rng, config.light, amounts),
         cameras=tuple(_camera(rng, camera, amounts) for camera in config.cameras),
+        region=_widened(config.region, amounts.region),
     )
+
+
+def _widened(region: Region, by: float) -> Region:
+    (x0, x1), (y0, y1) = region.x, region.y
+    return replace(region, x=(x0 - by, x1 + by), y=(y0 - by, y1 + by))
 
 
 def _colour(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
