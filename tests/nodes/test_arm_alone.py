@@ -29,7 +29,8 @@ from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.arm_node import ArmNode
 from policy_bringup.nodes.sim_node import SimNode
 
-SAFE, COMMAND, JOINTS = "safety/action", "arm_controller/joint_trajectory", "joint_states"
+SAFE, STATE = "safety/action", "safety/state"
+COMMAND, JOINTS = "arm_controller/joint_trajectory", "joint_states"
 PERIOD_S = 0.01
 WATCHDOG_S = 0.1
 LATE_S = 0.02
@@ -83,6 +84,10 @@ class Bench:
         self.monitor = Node("safety")
         entry = graph.topic(SAFE)
         self._safe = self.monitor.create_publisher(endpoints.interface(entry.type), SAFE, endpoints.profile(entry.qos))
+        entry = graph.topic(STATE)
+        state = self.monitor.create_publisher(endpoints.interface(entry.type), STATE, endpoints.profile(entry.qos))
+        values = {"state": "READY", "source": "", "offered": ""}
+        state.publish(messages.diagnostics(1, messages.status("safety", "ok", "READY", values)))
         wait(lambda: self._safe.get_subscription_count() >= 2, "the arm and the test hearing safety")
         wait(lambda: self.say(self.pose()) or self.counts.followed > 3, "the arm following safety")
 

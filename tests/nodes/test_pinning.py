@@ -176,7 +176,7 @@ def cell(ros_environment, config_folder) -> Iterator[Cell]:
 
 
 class Following:
-    """An arm that follows safety: its tool is asked to stay where it is, or `off` beside it."""
+    """An arm that knows where it is, and a safety that asks its tool to stay there, or to be `off` beside it."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -185,7 +185,6 @@ class Following:
         self.names = self.arm.deployment.contract.action.names
         self.tool = self.arm._proprioception.measured(self.arm._sample, self.arm._action)
         self.tool[-1] = 20.0
-        cell.wait(lambda: self.followed > 10, "the arm following safety", self.ask)
 
     @property
     def followed(self) -> int:
@@ -202,7 +201,10 @@ class Following:
 
 @pytest.fixture
 def following(cell: Cell) -> Following:
-    return Following(cell)
+    following = Following(cell)
+    cell.say_state("READY")
+    cell.wait(lambda: following.followed > 10, "the arm following safety", following.ask)
+    return following
 
 
 def test_a_stranger_that_teleports_the_arm_moves_nothing_and_is_named(following: Following):
@@ -254,6 +256,30 @@ def test_after_a_stranger_the_arm_follows_only_when_safety_is_armed_anew(followi
     cell.say_state("ACTIVE")
     cell.wait(lambda: following.followed > followed, "the arm following", following.ask)
     assert arm.health()[0] != "error"
+
+
+def test_an_arm_node_that_begins_while_safety_is_armed_holds_until_it_is_armed_anew(cell: Cell):
+    """Started again in motion: what safety asks for may be far from where the arm is by now."""
+    cell.say_state("ACTIVE")
+    following = Following(cell)
+    arm = following.arm
+    cell.wait(lambda: arm._guide._state == "ACTIVE", "the news that safety is armed")
+    cell.wait(lambda: arm._pins.refused > 20, "refused actions", following.ask)
+    assert arm.health()[:2] == ("error", arm._pins.alarm)
+    assert arm._pins.alarm.startswith("safety was armed before this node heard of it; the arm holds")
+    cell.say_state("READY")
+    cell.wait(lambda: arm._guide._state == "READY", "the news that safety is disarmed")
+    assert following.followed == 0
+    cell.say_state("ACTIVE")
+    cell.wait(lambda: following.followed > 0, "the arm following", following.ask)
+    assert arm.health()[0] != "error"
+
+
+def test_before_safety_has_told_its_state_no_action_is_followed(cell: Cell):
+    following = Following(cell)
+    cell.wait(lambda: following.arm._pins.refused > 20, "refused actions", following.ask)
+    assert following.followed == 0
+    assert following.arm._arm.holding
 
 
 def test_a_stranger_on_the_controllers_own_topic_stops_the_following(following: Following):

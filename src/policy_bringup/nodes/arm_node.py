@@ -97,7 +97,8 @@ class ArmNode(BringupNode):
             joints, width = self._proprioception.joints(sample)
             if not self._began:
                 self._send(self._arm.begin(joints, width, sample.received_ns))
-                self._began, self._trouble = True, ""
+                self._began = True
+            self._trouble = ""
         except (ObservationError, DeviceError) as error:
             self._trouble = str(error)
             return

@@ -1,6 +1,8 @@
 """The one legitimate publisher of policy/action, in the policy node's place: it swings the arm, or lies."""
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from policy_bringup.core.robot import pose_to_columns
 from policy_bringup.core.types import ActionChunk
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.messages import table_message
+from policy_bringup.nodes.runtime import PROMPT, SWITCH_INTERVAL_S
 
 HOSTILE = "hostile"
 """header.frame_id of what was spoiled: nobody in the stack reads it, the recording knows it by that."""
@@ -84,13 +87,16 @@ class StandIn:
         self.silent = False
         self.clock_ns = 0
         self._ended = threading.Event()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)  # tests that decode must not keep it waiting
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
+        died = not self._thread.is_alive()
         self._ended.set()
         self._thread.join()
         self._node.destroy_node()
+        assert not died, "the stand-in fell over"
 
     def spoil(self, spoil: Spoil | None) -> None:
         """From the next table on; None: good tables again."""
@@ -112,9 +118,7 @@ class StandIn:
         there, now_s = np.array(newest.message.points[0].positions)[:-1], time.monotonic()
         if driver_of(self._recording.safety) != "policy":
             self._path = None
-        elif (
-            self._path is None or np.abs(self._path.at(np.array([now_s - self._began_s]))[0] - there)[:3].max() > LAG_M
-        ):
+        elif self._path is None or self._lag_m(there, now_s) > LAG_M:
             self._path, self._began_s = self._begun(there), now_s
         times_s = self._action.dt_s * np.arange(1.0, self._action.steps + 1.0)
         values = np.tile(there, (len(times_s), 1))
@@ -125,9 +129,10 @@ class StandIn:
         chunk = ActionChunk("policy", stamp_ns, 0, self._action.names, times_s, values, np.zeros(len(times_s)))
         return table_message(chunk, self._frame)
 
-    def _lag(self, there: np.ndarray, now_s: float) -> float:
-        planned = self._path.at(np.array([now_s - self._began_s]))[0]
-        return float(np.abs(planned - there)[:3].max())
+    def _lag_m(self, there: np.ndarray, now_s: float) -> float:
+        """How far the arm is from where it should be by now."""
+        assert self._path is not None
+        return float(np.abs(self._path.at(np.array([now_s - self._began_s]))[0] - there)[:3].max())
 
     def _begun(self, there: np.ndarray) -> Swing | Drift:
         if self._drift is not None:
@@ -139,14 +144,14 @@ class StandIn:
         return Swing(there, np.append(goal, there[6:]))
 
     def _run(self) -> None:
+        with contextlib.suppress(PermissionError):
+            os.nice(PROMPT)  # of this thread alone: as the policy node's, in whose place it is
         period_s = 1.0 / graph.topic(ACTION).rate_hz
         due = time.monotonic()
         while not self._ended.is_set():
-            # Its participant may end while it publishes, with the test.
-            with contextlib.suppress(Exception):
-                self._publish()
+            self._publish()
             due = max(due + period_s, time.monotonic())
-            time.sleep(due - time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
 
     def _publish(self) -> None:
         table = self.good_table()

@@ -3,6 +3,7 @@
 Run: python stream.py write | read
 """
 
+import array
 import sys
 import time
 from functools import cache
@@ -29,13 +30,13 @@ def main() -> None:
         node.create_subscription(Image, TOPIC, lambda _: _say_once("pictures come"), qos_profile_sensor_data, raw=True)
         rclpy.spin(node)
     picture = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-    picture.data = bytes(3 * WIDTH * HEIGHT)
+    picture.data = array.array("B", bytes(3 * WIDTH * HEIGHT))  # plain bytes are checked one by one, for seconds
     data, output = serialize_message(picture), node.create_publisher(Image, TOPIC, qos_profile_sensor_data)
     due = time.monotonic()
     while True:
         output.publish(data)
         due = max(due + 1.0 / RATE_HZ, time.monotonic())
-        time.sleep(due - time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 if __name__ == "__main__":
