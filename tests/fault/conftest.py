@@ -16,8 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from harness import SLACK
 from harness.bench import Bench, bench
-from harness.reaction import SLACK
 
 OUTCOME = pytest.StashKey[list]()
 

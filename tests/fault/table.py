@@ -102,7 +102,16 @@ def _run(seed: int, faults: list[int]) -> None:
     figures.unlink(missing_ok=True)
     variables = {"FAULT_SEEDS": str(seed), "FAULT_SLACK": os.environ.get("FAULT_SLACK", "1")}
     variables |= {"FAULT_FIGURES": str(figures), "FAULT_ONLY": ",".join(map(str, faults))}
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", str(Path(__file__).parent)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        str(Path(__file__).parent),
+    ]
     with (RESULTS / f"seed_{seed:03d}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log, check=False)
     lines = _read(figures)

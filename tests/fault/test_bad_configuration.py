@@ -10,8 +10,9 @@ import yaml
 from harness.bench import CONFIG, participant
 from harness.recording import COMMAND, SAFE, Recording
 from harness.stack import ROOT, Stack
-from policy_bringup.core.startup import Options, environment
 from rclpy.node import Node
+
+from policy_bringup.core.startup import Options, environment
 
 
 def _lower_above_upper(robot: dict, _deployment: dict, rng: np.random.Generator) -> str:

@@ -12,8 +12,9 @@ from harness.bench import CONFIG, Bench, bench
 from harness.camera_relay import CAMERAS, FREEZE, PASS, SWAP, true_topic
 from harness.reaction import STARVED_MS, assert_harmless, stopped
 from harness.stack import HERE, ROOT, Levers
-from policy_bringup.core.startup import environment
 from std_srvs.srv import SetBool
+
+from policy_bringup.core.startup import environment
 
 BUNDLE = ROOT / "models" / "policies" / "grasp"
 PICTURE_MS, POLICY_MS, FROZEN_MS = 33.0, 50.0, 300.0

@@ -34,7 +34,9 @@ def test_no_jump_of_the_clock_lets_an_action_live_longer(sabotaged, rng, within,
     assert_harmless(sabotaged, began_ns, fallen.ns)
 
 
-@pytest.mark.fault(9, "goes on, or the default; nothing unsafe; the operator can arm it soon after the clock is right again")
+@pytest.mark.fault(
+    9, "goes on, or the default; nothing unsafe; the operator can arm it soon after the clock is right again"
+)
 @pytest.mark.parametrize("direction", [1, -1], ids=["forward", "back"])
 def test_a_jump_of_the_clock_while_the_policy_goes_on_is_survived(sabotaged, rng, direction: int):
     sabotaged.set_in_motion(rng)
@@ -52,7 +54,9 @@ def test_a_jump_of_the_clock_while_the_policy_goes_on_is_survived(sabotaged, rng
     wait(lambda: sabotaged.recording.safety["offered"] == "policy", 5.0, "the policy, acceptable again")
 
 
-@pytest.mark.fault(15, "in the monitor: FAULT within a tick and 10 ms, then silence; the arm node holds 100 ms after it")
+@pytest.mark.fault(
+    15, "in the monitor: FAULT within a tick and 10 ms, then silence; the arm node holds 100 ms after it"
+)
 def test_an_exception_in_the_monitor_ends_it_in_silence_and_the_arm_is_held(sabotaged, rng, within):
     sabotaged.set_in_motion(rng)
     which = int(rng.choice([TABLE, JOINT_STATE]))
@@ -74,7 +78,9 @@ def test_an_exception_in_the_monitor_ends_it_in_silence_and_the_arm_is_held(sabo
     assert sabotaged.recording.change(began_ns, "ACTIVE") is None
 
 
-@pytest.mark.fault(15, "in the arm node: it ends with exit code 1; its last command ends at rest, and the robot stands there")
+@pytest.mark.fault(
+    15, "in the arm node: it ends with exit code 1; its last command ends at rest, and the robot stands there"
+)
 def test_an_exception_in_the_arm_node_leaves_the_robot_at_rest(sabotaged, rng):
     sabotaged.set_in_motion(rng)
     which = int(rng.choice([TABLE, JOINT_STATE]))

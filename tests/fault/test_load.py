@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,10 @@ from harness.bench import CONFIG, Bench, bench
 from harness.reaction import ESTOP_MS, assert_harmless, estop_to_hold_ms, stopped
 from harness.recording import COMMAND, STATE, spacing_ms, wait
 from harness.stack import HERE, ROOT
+from std_srvs.srv import Trigger
+
 from policy_bringup.core.decoding import values_of
 from policy_bringup.core.startup import environment
-from std_srvs.srv import Trigger
 
 BUSY = "while True: pass"
 MAY_MOUNT = os.geteuid() == 0
@@ -37,7 +37,9 @@ def running(*command: str, **variables: str) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-@pytest.mark.fault(16, "e-stop held within 50 ms, status at 10 Hz, nothing unsafe, beside a busy core and full-HD pictures")
+@pytest.mark.fault(
+    16, "e-stop held within 50 ms, status at 10 Hz, nothing unsafe, beside a busy core and full-HD pictures"
+)
 def test_beside_a_busy_core_and_a_stream_of_pictures_the_emergency_stop_is_as_quick(liars, rng, within):
     variables = environment(CONFIG, liars.domain_id, pictures=True)
     stream = str(HERE / "stream.py")
@@ -82,7 +84,9 @@ def _record(made: Bench) -> None:
     wait(began, 60.0, "a recording")
 
 
-@pytest.mark.fault(19, "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late")
+@pytest.mark.fault(
+    19, "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late"
+)
 def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within):
     recorded.recover()
     _record(recorded)

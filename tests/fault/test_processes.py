@@ -8,8 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from harness import SLACK
 from harness.bench import Bench
-from harness.reaction import SLACK, STARVED_MS, TICK_MS, VIOLATION_MS, assert_harmless, stopped
+from harness.reaction import STARVED_MS, TICK_MS, VIOLATION_MS, assert_harmless, stopped
 from harness.recording import ACTION, COMMAND, JOINTS, SAFE, STATE, spacing_ms, wait
 from harness.safe import SETTLE_S
 
@@ -20,7 +21,9 @@ REST = 0.01
 """Rad/s of a measured joint."""
 
 
-@pytest.mark.fault(2, "rule AGE: the default as soon as without a table for 250 ms and 4 ticks; the burst moves nothing")
+@pytest.mark.fault(
+    2, "rule AGE: the default as soon as without a table for 250 ms and 4 ticks; the burst moves nothing"
+)
 def test_a_policy_that_stands_still_for_300_ms_is_stopped_and_what_it_says_then_is_not_followed(whole, rng, within):
     whole.set_in_motion(rng)
     began_ns = whole.recording.mark("policy SIGSTOP")()
@@ -45,7 +48,9 @@ def test_the_arm_stops_when_the_camera_stops(whole, rng, within):
     _assert_stays_stopped(whole, began_ns, "FALLBACK")
 
 
-@pytest.mark.fault(1, "rule AGE: the default 250 ms and 4 ticks after the last table; a new policy moves nothing by itself")
+@pytest.mark.fault(
+    1, "rule AGE: the default 250 ms and 4 ticks after the last table; a new policy moves nothing by itself"
+)
 def test_a_killed_policy_is_replaced_by_the_default_and_a_new_one_waits_for_the_operator(whole, rng, within):
     whole.set_in_motion(rng)
     began_ns = whole.recording.mark("policy SIGKILL")()

@@ -13,7 +13,7 @@ import numpy as np
 
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, JointCommand, StateSample
 
-MAX_COLUMNS, MAX_STEPS = 64, 1024
+MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
 DRIVEN = ("ACTIVE", "RETRY")
 """The safety monitor's states in which a source is in charge of the arm."""

@@ -63,7 +63,7 @@ class ArmNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("joint_states", self._take_joints)
         self._inbox.hear("safety/state", self._take_safety_state)
-        self._inbox.hear("safety/action", self._take_action)
+        self._inbox.hear_table("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)

@@ -1,6 +1,5 @@
 """What the stack did about it, as the recording shows."""
 
-import os
 from collections.abc import Callable
 
 from harness.bench import Bench
@@ -8,8 +7,6 @@ from harness.recording import ACTION, COMMAND, ESTOP, SAFE, Change, Sample, wait
 from harness.safe import SETTLE_S
 from harness.standin import HOSTILE, Spoil
 
-SLACK = float(os.environ.get("FAULT_SLACK", "3"))
-"""Factor on every time limit, for shared machines."""
 Within = Callable[[str, float, float], None]
 TICK_MS = 10.0
 VIOLATION_MS = TICK_MS + 10.0
