@@ -174,11 +174,12 @@ def bench(
         relay = stack.enter_context(_closing(Relay(folder, variables))) if relayed else None
         running = stack.enter_context(Stack(options, folder, without, remap, sabotaged))
         stack.callback(lambda: print(running.output.getvalue()[-20_000:]))
-        policy = None
-        if "policy" in without:
-            policy = stack.enter_context(_closing(StandIn(context, recording, options.deployment, rng)))
         operator, judge = Operator(node, executor), Judge(options.deployment)
-        yield Bench(running, recording, operator, judge, context, domain_id, folder, policy, relay)
+        made = Bench(running, recording, operator, judge, context, domain_id, folder, relay=relay)
+        stack.callback(lambda: made.policy and made.policy.close())
+        if "policy" in without:
+            made.policy = StandIn(context, recording, options.deployment, rng)
+        yield made
 
 
 @contextmanager

@@ -28,6 +28,8 @@ TRUE_JOINTS = "fault/true_joint_states"
 """What the simulator publishes where a liar republishes it as joint_states."""
 MARK = "fault/mark"
 """The test's own topic: when what was done to the stack."""
+ROGUE = "rogue"
+"""header.frame_id of what a stranger publishes, by which it is told from the stack's own."""
 POLL_S, DEPTH = 0.004, 500
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import SLACK
-from harness.recording import COMMAND, SAFE, Recording, Sample, lost
+from harness.recording import COMMAND, JOINTS, ROGUE, SAFE, TRUE_JOINTS, Recording, Sample, lost
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.decoding import stamp_of
 from policy_bringup.core.deployment import load_deployment
@@ -25,6 +25,8 @@ BOX_M = 0.003
 ROUNDING = 1e-6
 DROP_RAD = 0.01
 """That a held arm may be moved from where it came to rest: it is once put onto where it was measured."""
+PUSHED_NS = 50_000_000
+"""How old the measurement may be onto which a pushed arm's command is put."""
 STILL = 0.001
 """Rad/s: at this speed and below a commanded joint stands, up to the solver's tolerance."""
 SETTLE_S = 0.6
@@ -49,32 +51,42 @@ class Judge:
         self._most = np.array([limit.upper for limit in limits])
         self._tolerance = np.array([limit.tolerance for limit in limits])
 
-    def assert_safe(self, recording: Recording, since_ns: int, until_ns: int = 2**63) -> None:
-        """No command of the arm node, and no safe action, was anything but safe; none was lost to this recording."""
+    def assert_safe(self, recording: Recording, since_ns: int, until_ns: int = 2**63, pushed: bool = False) -> None:
+        """No command of the arm node, and no safe action, was anything but safe; none was lost to this recording.
+
+        pushed: somebody else moves the arm; a command may then leap, but only to rest where the arm really is.
+        """
         commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if not s.frame]
         assert lost(commands) == 0, "the recording missed commands"
         for sample in commands:
             self._judge_command(sample)
+        joints = recording.samples(TRUE_JOINTS, since_ns) or recording.samples(JOINTS, since_ns)
         for before, after in pairwise(commands):
-            self._judge_step(before, after)
+            if not (pushed and _rests_where_it_is(after, joints)):
+                self._judge_step(before, after)
         for sample in recording.samples(SAFE, since_ns, until_ns):
             if sample.frame != ROGUE:
                 self._judge_action(sample)
 
     def assert_stands(self, recording: Recording, since_ns: int, until_ns: int = 2**63) -> None:
         """Since then the arm was asked for nothing but to stay where it is."""
-        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if not s.frame]
+        commands = self.assert_still(recording, since_ns, until_ns)
         if not commands:
             return
         table = np.array([point.positions[:7] for s in commands for point in s.message.points])
+        moved = np.abs(table - table[0]).max()
+        assert moved < DROP_RAD, f"asked to stand {moved:.4f} rad away from where it came to rest"
+
+    def assert_still(self, recording: Recording, since_ns: int, until_ns: int = 2**63) -> list[Sample]:
+        """Since then the arm was not asked to move, wherever it was: those commands."""
+        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if not s.frame]
         speeds = np.array([point.velocities[:7] for s in commands for point in s.message.points])
         moving = [
             s.source_ns for s in commands if max(abs(v) for p in s.message.points for v in p.velocities[:7]) >= STILL
         ]
         until_ms = (max(moving, default=since_ns) - since_ns) / 1e6
         assert not moving, f"asked to move at {np.abs(speeds).max():.4f} rad/s, and for another {until_ms:.0f} ms"
-        moved = np.abs(table - table[0]).max()
-        assert moved < DROP_RAD, f"asked to stand {moved:.4f} rad away from where it came to rest"
+        return commands
 
     def farther(self, one: np.ndarray, other: np.ndarray) -> bool:
         """Whether two poses, in action columns, are further apart than the monitor's tolerance."""
@@ -115,5 +127,11 @@ class Judge:
         assert inside.all(), f"{np.array(self._columns)[~inside]} of a safe action: {values[0, :-1][~inside]}"
 
 
-ROGUE = "rogue"
-"""header.frame_id of what a stranger publishes, by which it is told from the stack's own."""
+
+def _rests_where_it_is(command: Sample, joints: list[Sample]) -> bool:
+    """Asks for no motion, from where the arm was measured just before."""
+    points = command.message.points
+    asked = np.array([point.positions[:7] for point in points])
+    before = [s for s in joints if command.source_ns - PUSHED_NS <= s.source_ns <= command.source_ns]
+    away = [np.abs(asked - np.array(s.message.position[:7])).max() for s in before]
+    return not any(any(point.velocities) for point in points) and min(away, default=np.inf) < DROP_RAD

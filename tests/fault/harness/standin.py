@@ -13,7 +13,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
-from harness.recording import ACTION, SAFE, Recording
+from harness.recording import ACTION, ROGUE, SAFE, Recording
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import driver_of
@@ -111,9 +111,9 @@ class StandIn:
         self._spoil, self._drift, self._path, self.silent = None, None, None, False
 
     def good_table(self) -> JointTrajectory | None:
-        """What it would publish now; None before safety has said where the arm is."""
+        """What it would publish now; None while safety has not said where the arm is."""
         newest = self._recording.newest(SAFE)
-        if newest is None:
+        if newest is None or newest.frame == ROGUE:
             return None
         there, now_s = np.array(newest.message.points[0].positions)[:-1], time.monotonic()
         if driver_of(self._recording.safety) != "policy":
