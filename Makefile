@@ -8,9 +8,10 @@ PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 # These run whole nodes, which need the processors for themselves; everything else runs in two processes.
 ROS_TESTS := tests/console tests/nodes tests/system
+FAULTS := -m pytest tests/fault --durations 5
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
-.PHONY: grasp train test lint mutation fuzz models opengl clean
+.PHONY: grasp train test lint mutation faults fuzz models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
 	$(JAZZY)/bin/policy run grasp --json build/grasp.json $(ARGS)
@@ -20,9 +21,11 @@ train: $(JAZZY)/learning.stamp
 	$(JAZZY)/bin/policy learn grasp $(ARGS)
 
 test: opengl lint $(KILTED)/test.stamp
-	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --ignore=tests/fault --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) $(ARGS)
+	$(JAZZY)/bin/python $(FAULTS) $(ARGS)
 	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
+	$(KILTED)/bin/python $(FAULTS) $(ARGS)
 
 lint: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/ruff check .
@@ -33,6 +36,10 @@ lint: $(JAZZY)/test.stamp
 # Every small change to the monitor and the limiter, one at a time: a test must notice it.
 mutation: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/python tests/mutation/run.py $(ARGS)
+
+# Every fault of the specification, injected into the running stack with as many seeds: writes docs/faults.md (hours).
+faults: $(JAZZY)/test.stamp
+	$(JAZZY)/bin/python tests/fault/table.py --seeds 20 $(ARGS)
 
 # Hostile configuration, bundles and action tables: accepted whole, or refused with a sentence.
 fuzz: $(JAZZY)/test.stamp

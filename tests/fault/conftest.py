@@ -46,14 +46,18 @@ def rng(request: pytest.FixtureRequest, seed: int) -> np.random.Generator:
 
 
 @pytest.fixture
-def within(request: pytest.FixtureRequest) -> Callable[[str, float, float], None]:
-    """`within(what, seen_ms, goal_ms)`: writes down what was measured, and asserts it, with the allowance."""
+def within(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`within(what, seen_ms, goal_ms)`: writes down what was measured, and asserts it, with the allowance.
+
+    allowed_ms: asserted instead, where the goal is known not to be met; the table then shows both.
+    """
     figures = request.node.stash.setdefault(OUTCOME, [])
 
-    def check(what: str, seen_ms: float, goal_ms: float) -> None:
-        figures.append({"what": what, "seen_ms": round(seen_ms, 2), "goal_ms": goal_ms})
+    def check(what: str, seen_ms: float, goal_ms: float, allowed_ms: float | None = None) -> None:
+        most_ms = goal_ms if allowed_ms is None else allowed_ms
+        figures.append({"what": what, "seen_ms": round(seen_ms, 2), "goal_ms": goal_ms, "allowed_ms": most_ms})
         request.node.user_properties.append((what, round(seen_ms, 2)))
-        assert 0.0 <= seen_ms <= goal_ms * SLACK, f"{what}: {seen_ms:.1f} ms; allowed are {goal_ms} ms times {SLACK}"
+        assert 0.0 <= seen_ms <= most_ms * SLACK, f"{what}: {seen_ms:.1f} ms; allowed are {most_ms} ms times {SLACK}"
 
     return check
 
@@ -64,14 +68,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     mark = item.get_closest_marker("fault")
     path = os.environ.get("FAULT_FIGURES")
     if path and mark and (report.when == "call" or report.outcome != "passed"):
-        outcome = "xfailed" if hasattr(report, "wasxfail") and report.skipped else report.outcome
         line = {
             "fault": mark.args[0],
             "expected": mark.args[1],
             "test": item.originalname,
             "case": item.callspec.id if hasattr(item, "callspec") else "",
-            "outcome": outcome,
-            "why": str(report.longrepr[2]) if outcome == "skipped" else "",
+            "outcome": report.outcome,
+            "why": str(report.longrepr[2]) if report.skipped else "",
             "figures": item.stash.get(OUTCOME, []),
         }
         with Path(path).open("a") as file:

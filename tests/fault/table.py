@@ -31,6 +31,17 @@ NAMES = {
     20: "bad configuration; nodes started again",
 }  # fmt: skip
 
+SLACK = os.environ.get("FAULT_SLACK", "1")
+KNOWN = """\
+What is known and not as one might wish:
+
+- The goal of 140 ms from a killed policy to the default is not met. `action_timeout_s` is 250 ms: a table comes every
+  50 ms and is made of a picture that is older still, so that a shorter timeout would stop a policy that is well.
+- After the clock was set back, every source is refused (rule SEQUENCE) until its stamps are newer than the last one
+  accepted before: an old action must never pass, and nothing but the stamp tells that it is old. After a large step
+  start the safety node anew; it begins disarmed.
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,35 +69,36 @@ def page(lines: list[dict], seeds: int) -> str:
     for line in lines:
         tests[line["fault"], line["test"]].append(line)
     rows = [_row(fault, runs) for (fault, _), runs in sorted(tests.items())]
-    command = f"make faults (python tests/fault/table.py --seeds {seeds})"
+    command = f"python tests/fault/table.py --seeds {seeds}"
+    strictness = "as they stand" if SLACK == "1" else f"times {SLACK}"
     head = [
         "# Faults that the running stack survives",
         "",
         f"Made by `{command}` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} CPU cores, Linux {platform.release()}.",
         "Real processes over real topics with the simulated arm; each seed draws the moment and the details. Times are",
-        "between messages as DDS stamped them. In every run every command at the robot's controller was finite, within",
-        "joint limits, velocity, acceleration and workspace, and after a stop the arm stood.",
+        f"between messages as DDS stamped them; time limits are asserted {strictness}. A run passes only if besides",
+        "every command of the arm node was finite and within joint limits, velocity, acceleration and workspace, and the",
+        "arm stood after a stop.",
         "",
         "| | fault | expected | measured: median / worst (goal), ms | passed |",
         "|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *rows, ""])
+    return "\n".join([*head, *rows, "", KNOWN])
 
 
 def _row(fault: int, runs: list[dict]) -> str:
-    seen: dict[tuple[str, float], list[float]] = defaultdict(list)
+    seen: dict[tuple[str, float, float], list[float]] = defaultdict(list)
     for run in runs:
         for figure in run["figures"]:
-            seen[figure["what"], figure["goal_ms"]].append(figure["seen_ms"])
+            seen[figure["what"], figure["goal_ms"], figure["allowed_ms"]].append(figure["seen_ms"])
     times = "; ".join(
-        f"{what} {statistics.median(values):.0f} / {max(values):.0f} ({goal:.0f})"
-        for (what, goal), values in seen.items()
+        f"{what} {statistics.median(values):.0f} / {max(values):.0f} "
+        + (f"({goal:.0f})" if allowed == goal else f"(goal {goal:.0f}; asserted {allowed:.0f})")
+        for (what, goal, allowed), values in seen.items()
     )
     passed = sum(run["outcome"] == "passed" for run in runs)
     skipped = {run["why"] for run in runs if run["outcome"] == "skipped"}
     score = f"skipped: {', '.join(sorted(skipped))}" if skipped else f"{passed} of {len(runs)}"
-    if any(run["outcome"] == "xfailed" for run in runs):
-        score += " (known, see the test)"
     cases = ", ".join(sorted({_case(run) for run in runs if _case(run)}))
     return f"| {fault} | {NAMES[fault]}{f' ({cases})' if cases else ''} | {runs[0]['expected']} | {times} | {score} |"
 
@@ -100,18 +112,9 @@ def _case(run: dict) -> str:
 def _run(seed: int, faults: list[int]) -> None:
     figures = RESULTS / f"seed_{seed:03d}.running"
     figures.unlink(missing_ok=True)
-    variables = {"FAULT_SEEDS": str(seed), "FAULT_SLACK": os.environ.get("FAULT_SLACK", "1")}
+    variables = {"FAULT_SEEDS": str(seed), "FAULT_SLACK": SLACK}
     variables |= {"FAULT_FIGURES": str(figures), "FAULT_ONLY": ",".join(map(str, faults))}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        str(Path(__file__).parent),
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).parent)]
     with (RESULTS / f"seed_{seed:03d}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log, check=False)
     lines = _read(figures)

@@ -86,8 +86,10 @@ class Bench:
         self._safe = self.monitor.create_publisher(endpoints.interface(entry.type), SAFE, endpoints.profile(entry.qos))
         entry = graph.topic(STATE)
         state = self.monitor.create_publisher(endpoints.interface(entry.type), STATE, endpoints.profile(entry.qos))
-        values = {"state": "READY", "source": "", "offered": ""}
-        state.publish(messages.diagnostics(1, messages.status("safety", "ok", "READY", values)))
+        for name in ("READY", "ACTIVE"):
+            values = {"state": name, "source": "policy", "offered": ""}
+            state.publish(messages.diagnostics(1, messages.status("safety", "ok", name, values)))
+            wait(lambda name=name: self.arm._guide._state == name, "the arm hearing of it")
         wait(lambda: self._safe.get_subscription_count() >= 2, "the arm and the test hearing safety")
         wait(lambda: self.say(self.pose()) or self.counts.followed > 3, "the arm following safety")
 

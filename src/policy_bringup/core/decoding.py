@@ -89,3 +89,9 @@ def text_of(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)
+
+
+def newly_armed(before: str, state: str) -> bool:
+    """Whether safety was armed between two of its states. One that was armed when it was first heard (before: "") does
+    not count: who has just started must not begin to move by what was meant for another."""
+    return state in DRIVEN and before not in ("", *DRIVEN)

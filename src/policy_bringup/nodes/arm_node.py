@@ -1,8 +1,8 @@
 """The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
 
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
-While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody while a
-stranger publishes where only safety or it may.
+While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody before
+safety was armed since it started, nor while a stranger publishes where only safety or it may.
 """
 
 from __future__ import annotations
@@ -109,10 +109,8 @@ class ArmNode(BringupNode):
         self._sample = sample
 
     def _take_action(self, message: JointTrajectory) -> None:
-        if not self._began or not self._guide.follows:
-            return
         now_ns = received_now()
-        if not self._pins.trusts("safety/action", now_ns):
+        if not self._began or not self._pins.trusts("safety/action", now_ns) or not self._guide.follows:
             return
         chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rclpy.node import Node
 
 from policy_bringup.core import graph
-from policy_bringup.core.decoding import DRIVEN
+from policy_bringup.core.decoding import newly_armed
 from policy_bringup.core.throttle import Throttle
 
 LOOK_HZ = 10.0
@@ -93,9 +93,8 @@ class Pin:
 class Pins:
     """The pins of one node, asked from one thread.
 
-    A stranger on any of the topics, or a publisher in the place of the first one, is an alarm. So is a safety that is
-    already armed when it is first heard: this node was started anew in motion. From then on nothing is trusted until
-    that is over and safety is armed anew: what was armed before must not begin to move again by itself.
+    A stranger on any of the topics, or a publisher in the place of the first one, is an alarm. From then on nothing is
+    trusted until that is over and safety is armed anew: what was armed before must not begin to move again by itself.
     """
 
     def __init__(self, node: Node, *topics: str) -> None:
@@ -119,7 +118,7 @@ class Pins:
     def trusts(self, topic: str, now_ns: int) -> bool:
         """Whether a message of `topic` that has arrived may be used. `now_ns`: monotonic."""
         # Counting is cheap however many there are; listing is not, and many are refused anyway.
-        if self._state and not self._kept and self._node.count_publishers(topic) == 1:
+        if not self._kept and self._node.count_publishers(topic) == 1:
             self._judge(topic, now_ns)
             if self._pins[topic].trusted and not self._kept:
                 return True
@@ -139,11 +138,8 @@ class Pins:
         return changed
 
     def hear(self, state: str, now_ns: int) -> None:
-        """Safety's state, whenever it is told; before the first nothing is trusted. `now_ns`: monotonic."""
-        driven = state in DRIVEN
-        if driven and not self._state:
-            self._kept = self._kept or "safety was armed before this node heard of it"
-        armed = driven and self._state not in ("", *DRIVEN)
+        """Safety's state, whenever it is told. `now_ns`: monotonic."""
+        armed = newly_armed(self._state, state)
         self._state = state
         if armed and not any(self._judge(topic, now_ns) for topic in self._pins):
             self._kept = ""

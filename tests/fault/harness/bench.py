@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -159,9 +160,11 @@ def bench(
     options = {"mode": "sim", "deployment": CONFIG / "grasp.yaml", "source": "expert", "episodes": 0, **choices}
     options = Options(domain_id=domain_id, seed=int(rng.integers(0, 2**31)), **options)
     variables = environment(options.deployment.parent, domain_id, pictures=False)
-    os.environ.update(variables)
     remap = {**(remap or {}), **({"sim": {JOINTS: TRUE_JOINTS}} if relayed else {})}
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in variables.items():
+            patch.setenv(name, value)
         context = stack.enter_context(participant(domain_id))
         with urgent():
             node = Node("operator", context=context)

@@ -127,7 +127,6 @@ class Judge:
         assert inside.all(), f"{np.array(self._columns)[~inside]} of a safe action: {values[0, :-1][~inside]}"
 
 
-
 def _rests_where_it_is(command: Sample, joints: list[Sample]) -> bool:
     """Asks for no motion, from where the arm was measured just before."""
     points = command.message.points
