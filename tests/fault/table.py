@@ -9,7 +9,6 @@ it may be stopped at any time and goes on with the next seed. Delete build/fault
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -74,11 +73,11 @@ def page(lines: list[dict], seeds: int) -> str:
     head = [
         "# Faults that the running stack survives",
         "",
-        f"Made by `{command}` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} CPU cores, Linux {platform.release()}.",
+        f"Made by `{command}` on {time.strftime('%Y-%m-%d')}, on {os.cpu_count()} CPU cores.",
         "Real processes over real topics with the simulated arm; each seed draws the moment and the details. Times are",
-        f"between messages as DDS stamped them; time limits are asserted {strictness}. A run passes only if besides",
-        "every command of the arm node was finite and within joint limits, velocity, acceleration and workspace, and the",
-        "arm stood after a stop.",
+        f"between messages as DDS stamped them; time limits are asserted {strictness}.",
+        "A run passes only if besides every command of the arm node was finite and within joint limits, velocity,",
+        "acceleration and workspace, and the arm stood after a stop.",
         "",
         "| | fault | expected | measured: median / worst (goal), ms | passed |",
         "|---|---|---|---|---|",
