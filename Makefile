@@ -8,7 +8,6 @@ PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 # These run whole nodes, which need the processors for themselves; everything else runs in two processes.
 ROS_TESTS := tests/console tests/nodes tests/system
-FAULTS := -m pytest tests/fault --durations 5
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
 .PHONY: grasp train test lint mutation faults fuzz models opengl clean
@@ -23,9 +22,7 @@ train: $(JAZZY)/learning.stamp
 test: opengl lint $(KILTED)/test.stamp
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --ignore=tests/fault --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) $(ARGS)
-	$(JAZZY)/bin/python $(FAULTS) $(ARGS)
 	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
-	$(KILTED)/bin/python $(FAULTS) $(ARGS)
 
 lint: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/ruff check .
