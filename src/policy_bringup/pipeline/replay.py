@@ -2,7 +2,8 @@
 
 The monitor gets what the bag holds, in the order and at the times at which it was received, and ticks at the graph's
 rate. It is armed, disarmed, stopped and reset where the recording was. What it puts out moves nothing: the arm goes the
-way it went. Receive times stand for monotonic time and for ROS time.
+way it went, also where it would have been held, and the source follows that one. So only the first refusal of a stretch
+says what would have happened. Receive times stand for monotonic time and for ROS time.
 """
 
 from __future__ import annotations
