@@ -42,10 +42,10 @@ def judge(config_folder, tmp_path_factory) -> Judge:
 
 @pytest.fixture(scope="module")
 def demos(judge, tmp_path_factory) -> tuple[Path, ...]:
-    """Three demonstrations of the expert."""
+    """Two demonstrations of the expert."""
     dataset = tmp_path_factory.mktemp("demos") / "expert"
-    play = SelfPlay(judge.deployment.parent, dataset, 3, seed=5, backend="raycast", patience_s=10.0)
-    assert run_selfplay(play).successes == 3
+    play = SelfPlay(judge.deployment.parent, dataset, 2, seed=5, backend="raycast", patience_s=10.0)
+    assert run_selfplay(play).successes == 2
     return episodes(dataset)
 
 

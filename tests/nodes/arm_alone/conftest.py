@@ -66,6 +66,10 @@ class Bench:
     def counts(self):
         return self.arm._arm.counts
 
+    @property
+    def watchdog_s(self) -> float:
+        return self.arm._arm._config.watchdog_s
+
     def appear(self) -> None:
         """A node `safety`, which the arm knows before anything is said."""
         self.monitor = Node("safety")
