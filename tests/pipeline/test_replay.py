@@ -23,7 +23,8 @@ from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
 BEGAN_S, ENDED_S = 1.0, 1.5
 """Of the faults, into the bag: the expert is on its way to the cube."""
-POLICY, JOINTS, BOX, VERDICT = "policy/action", "joint_states", "safety/estop", "safety/verdict"
+POLICY, JOINTS, BOX = "policy/action", "joint_states", "safety/estop"
+VERDICT, STATE = "safety/verdict", "safety/state"
 FRAME = "panda_link0"
 Change = Callable[[str, bytes, float], bytes | None]
 """Topic, data and seconds into the bag -> other data, or None to leave the message out."""
@@ -258,6 +259,18 @@ def test_a_recorded_reset_and_disarm_are_followed(judge, demos, tmp_path):
     (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "disarmed", unchanged, (disarmed,)))
     assert episode.stops == ()
     assert episode.armed_s == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kept", [VERDICT, STATE])
+def test_what_was_armed_before_the_recording_began_is_armed_at_its_first_word(judge, demos, tmp_path, kept):
+    """By either topic, whichever is heard first."""
+
+    def late(topic: str, data: bytes, at_s: float) -> bytes | None:
+        return None if topic in (VERDICT, STATE) and (at_s < BEGAN_S or topic != kept) else data
+
+    (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "late", late))
+    assert (episode.stops, episode.not_armed) == ((), ())
+    assert episode.armed_s == pytest.approx(driven_s(demos[0]) - BEGAN_S, abs=0.3)
 
 
 def test_an_arming_that_the_replay_refuses_is_told(judge, demos, tmp_path):

@@ -70,6 +70,11 @@ class Bench:
     def watchdog_s(self) -> float:
         return self.arm._arm._config.watchdog_s
 
+    @property
+    def patience_s(self) -> float:
+        """It follows for so long at least: of two actions at once it takes the first."""
+        return self.watchdog_s - self.arm._arm._config.min_step_s
+
     def appear(self) -> None:
         """A node `safety`, which the arm knows before anything is said."""
         self.monitor = Node("safety")

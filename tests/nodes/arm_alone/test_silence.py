@@ -32,7 +32,7 @@ def test_when_the_monitor_falls_silent_the_arm_holds_after_its_watchdogs_time(be
         holds.append(bench.hold_s())
         assert bench.arm._arm.holding
     print("hold after the last safe action, ms:", ", ".join(f"{1000 * hold:.1f}" for hold in holds))
-    assert min(holds) >= bench.watchdog_s, "it follows for as long as it is told to"
+    assert min(holds) >= bench.patience_s, "it follows for as long as it is told to"
     assert median(holds) <= bench.watchdog_s + LATE_S
 
 
@@ -52,7 +52,7 @@ def test_a_monitor_that_is_gone_leaves_the_arm_holding(bench):
     bench.move()
     bench.monitor.destroy_node()
     bench.monitor = None
-    assert bench.hold_s() >= bench.watchdog_s
+    assert bench.hold_s() >= bench.patience_s
     before = bench.joints.copy()
     count = len(bench.commands)
     bench.wait(lambda: len(bench.commands) > count + 50, "half a second of commands")
@@ -77,5 +77,5 @@ def test_no_stamp_makes_a_safe_action_live_longer(bench, stamp):
             bench.publish(bench.table(row, stamps[stamp]()))
         holds.append(bench.hold_s())
         assert bench.counts.followed > followed + 5
-    assert min(holds) >= bench.watchdog_s
+    assert min(holds) >= bench.patience_s
     assert median(holds) <= bench.watchdog_s + LATE_S
