@@ -263,14 +263,16 @@ def test_a_recorded_reset_and_disarm_are_followed(judge, demos, tmp_path):
 
 @pytest.mark.parametrize("kept", [VERDICT, STATE])
 def test_what_was_armed_before_the_recording_began_is_armed_at_its_first_word(judge, demos, tmp_path, kept):
-    """By either topic, whichever is heard first."""
+    """By either topic, whichever is heard first. The arm stands just then: in motion it could not be armed."""
+    began_s = stands_s(demos[0])
 
     def late(topic: str, data: bytes, at_s: float) -> bytes | None:
-        return None if topic in (VERDICT, STATE) and (at_s < BEGAN_S or topic != kept) else data
+        return None if topic in (VERDICT, STATE) and (at_s < began_s or topic != kept) else data
 
     (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "late", late))
     assert (episode.stops, episode.not_armed) == ((), ())
-    assert episode.armed_s == pytest.approx(driven_s(demos[0]) - BEGAN_S, abs=0.3)
+    with open_bag(demos[0]) as bag:
+        assert episode.armed_s == pytest.approx((bag.end_ns - bag.start_ns) / 1e9 - began_s, abs=0.3)
 
 
 def test_an_arming_that_the_replay_refuses_is_told(judge, demos, tmp_path):
