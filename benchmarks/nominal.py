@@ -63,11 +63,13 @@ class Pad:
         self._onlooker, self._output = onlooker, onlooker.publisher("joy")
 
     def take(self) -> None:
-        """Takes the arm. Raises TimeoutError."""
-        self._onlooker.wait(lambda: self._hold(()) or self._onlooker.safety.get("state") == "READY", START_S, "READY")
-        self._hold((TAKE,))
-        mine = lambda: self._hold(()) or self._onlooker.safety.get("source") == "teleop"  # noqa: E731
-        self._onlooker.wait(mine, 10.0, "teleop in charge")
+        """Takes the arm: presses again until teleop, which may not be there yet, has it. Raises TimeoutError."""
+        mine = lambda: self._onlooker.safety.get("source") == "teleop"  # noqa: E731
+        self._onlooker.wait(lambda: self._press(TAKE) or mine(), START_S, "teleop in charge")
+
+    def _press(self, button: int) -> None:
+        for tick in range(20):
+            self._hold((button,) if tick == 0 else ())
 
     def drive(self, seconds: float) -> None:
         """Swings about where the arm is; closes and opens the gripper."""
@@ -113,7 +115,6 @@ def teleop(choice: Nominal, count: int) -> None:
     try:
         with looking_on(choice.domain_id, (STATE,)) as onlooker, Runner(options, log) as runner:
             pad = Pad(onlooker)
-            pad.take()
             with tables.progress("teleop") as progress:
                 for done in range(count):
                     progress(done, count, "")
@@ -125,11 +126,12 @@ def teleop(choice: Nominal, count: int) -> None:
 
 
 def record(onlooker: Onlooker, pad: Pad) -> None:
-    """One episode, labelled a success. Raises TimeoutError where the recorder refuses."""
+    """One episode, a success if teleop had the arm to its end. Raises TimeoutError where the recorder refuses."""
+    pad.take()
     start = lambda: onlooker.call("recorder/start", Trigger.Request()).success  # noqa: E731
     onlooker.wait(start, 20.0, "the recorder")
     pad.drive(TELEOP_S)
-    onlooker.call("recorder/success", SetBool.Request(data=True))
+    onlooker.call("recorder/success", SetBool.Request(data=onlooker.safety.get("source") == "teleop"))
     onlooker.call("recorder/stop", Trigger.Request())
 
 
