@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,13 @@ from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.chunks import ChunkStream
 from policy_bringup.core.config import bounded, required
-from policy_bringup.core.errors import ChunkRefused, ConfigError, ObservationError
+from policy_bringup.core.errors import ChunkRefused, ConfigError, EpisodeError, ObservationError
 from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
+from policy_bringup.episodes.stop_record import default_folder
+from policy_bringup.inference.start_check import StartCheck, StartLimits
+from policy_bringup.inference.start_gate import StartGate
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
@@ -43,6 +47,7 @@ class PolicyConfig:
     blend_s: float = bounded(0.01, 2.0, "s")
     inference_threads: int = bounded(1, 64)
     providers: tuple[str, ...] = required()
+    start: StartLimits = required()
 
 
 class PolicyNode(BringupNode):
@@ -56,6 +61,7 @@ class PolicyNode(BringupNode):
     def open(self) -> None:
         """Loads the policy and subscribes to what its contract reads."""
         self._config = load_parameters(self, self.config_path, PolicyConfig)
+        self._gate: StartGate | None = None
         self._policy = self._load()
         self._action = self._policy.contract.action
         if self._action.names != self.deployment.contract.action.names:
@@ -76,7 +82,9 @@ class PolicyNode(BringupNode):
         self._subscribe()
 
     def start(self) -> None:
-        """Begins to infer."""
+        """Begins to infer; of a bundle, after its start has been checked."""
+        if self._gate is not None:
+            self._gate.reset()
         self._worker = Worker(self._infer, partial(self._give_up, "inference failed"))
         self._beat = Beat(LOOK_S, self._look, partial(self._give_up, "reading failed"))
 
@@ -88,7 +96,14 @@ class PolicyNode(BringupNode):
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
         pictures = {f"pictures.{camera}": count for camera, count in self._pictures.items()}
-        values = {"published": self._published, "refused": self._refused, "engaged": bool(self._engaged), **pictures}
+        values: dict[str, Any] = {
+            "published": self._published,
+            "refused": self._refused,
+            "engaged": bool(self._engaged),
+            **pictures,
+        }
+        if self._gate is not None:
+            values["start_check"] = "passed" if self._gate.passed else "not passed"
         if self._trouble:
             return "warn", self._trouble, values
         return "ok", "publishing", values
@@ -99,13 +114,25 @@ class PolicyNode(BringupNode):
             from policy_bringup.sim.expert import load_expert
 
             return load_expert(self.deployment.contract, self.robot)
-        from policy_bringup.inference.onnx_policy import load_policy
+        from policy_bringup.inference.bundle import load_bundle
+        from policy_bringup.inference.onnx_policy import watched_policy
 
-        policy = load_policy(
-            Path(folder), self.deployment.contract, self._config.providers, self._config.inference_threads
-        )
+        bundle = load_bundle(Path(folder), self.deployment.contract)
+        policy = watched_policy(bundle, self._config.providers, self._config.inference_threads)
         self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
+        spec, samples = policy.contract.observation, bundle.samples
+        pictures = {image.camera: samples.pictures(image.camera) for image in spec.images} if samples else {}
+        check = StartCheck(bundle.manifest.fingerprint, spec, self._config.start, pictures)
+        self._gate = StartGate(check, self._evidence(), self.get_logger().warning)
         return policy
+
+    def _evidence(self) -> Path | None:
+        """Where pictures of a refused start go: the parameter, else this user's state folder."""
+        place = text_parameter(self, "evidence", "")
+        try:
+            return Path(place) if place else default_folder().parent / "starts"
+        except EpisodeError:  # a user without a home: the sentence has to do
+            return None
 
     def _subscribe(self) -> None:
         self._inbox = Inbox(self)
@@ -157,6 +184,8 @@ class PolicyNode(BringupNode):
                 raise ObservationError("nothing is heard of safety/state")
             with self._lock:
                 observation = self._input.build(stamp_ns)
+            if self._gate is not None:
+                self._gate.admit(observation, time.time_ns())
             if not self._engaged:
                 # Not in charge: every prediction is the first of an episode and starts where the robot is now.
                 self._policy.reset()
