@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -5,12 +7,16 @@ from hypothesis import strategies as st
 
 from policy_bringup.core.chunks import ChunkStream, delayed, remaining, value_at
 from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.robot import ColumnLimits
 from policy_bringup.core.types import ActionChunk
 
 MS = 1_000_000
 START = 1_700_000_000 * 1_000_000_000
 NAMES = ("tool.x", "tool.z", "gripper.width")
 MAX_STEP = np.array([0.03, 0.03, 0.08])
+WIDEST = 0.08
+LIMITS = tuple(ColumnLimits(n, -9.0, 9.0, s, 1.0, 10.0, 1.0, 0.01) for n, s in zip(NAMES, MAX_STEP, strict=True))
+WITHIN = (*LIMITS[:2], replace(LIMITS[2], lower=0.0, upper=WIDEST))
 STEPS, DT = 16, 0.05
 BLEND_S = 0.2
 REST = np.array([0.4, 0.3, 0.08])
@@ -47,7 +53,7 @@ def at(ms):
 
 
 def stream():
-    return ChunkStream(MAX_STEP, BLEND_S)
+    return ChunkStream(LIMITS, BLEND_S)
 
 
 def refusal(joiner, chunk, measured, now_ms):
@@ -342,7 +348,17 @@ def test_after_a_reset_the_next_chunk_is_a_first_one():
 
 @pytest.mark.parametrize("blend_s", [0.01, 0.049, 0.1])
 def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_s):
-    joiner, velocity = ChunkStream(MAX_STEP, blend_s), np.array([0.2, 0.1, 0.0])
+    joiner, velocity = ChunkStream(LIMITS, blend_s), np.array([0.2, 0.1, 0.0])
     joiner.join(moving(REST, velocity), REST, at(0))
     chunk = moving(REST + 0.1 * velocity, velocity, 100, steps=10)
     np.testing.assert_allclose(joiner.join(chunk, REST, at(120)).values, chunk.values, atol=1e-12)
+
+
+def test_a_robot_that_measures_a_hair_beyond_a_limit_is_not_asked_to_stay_there():
+    joined = ChunkStream(WITHIN, BLEND_S).join(moving(REST, [0.1, 0.0, 0.0]), beside(0.0, 0.0, 1e-6), at(0))
+    assert joined.values[:, 2].max() <= WIDEST
+
+
+def test_what_a_policy_itself_asks_for_beyond_a_limit_stays_to_be_seen():
+    joined = ChunkStream(WITHIN, BLEND_S).join(moving(beside(0.0, 0.0, 0.01), [0.0, 0.0, 0.0]), REST, at(0))
+    assert joined.values[-1, 2] == pytest.approx(WIDEST + 0.01)
