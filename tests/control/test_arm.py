@@ -70,6 +70,12 @@ def test_it_begins_by_holding_what_is_measured(arm: Arm, robot: Robot, config: A
     assert arm.width == pytest.approx(0.05)
 
 
+def test_the_way_home_never_asks_for_more_than_the_widest_gripper(arm: Arm, robot: Robot) -> None:
+    arm.begin(robot.home, robot.gripper.upper + 1e-6, 0)
+    _, values = arm.plan_home(0.05)
+    assert values[:, NAMES.index("gripper.width")].max() <= robot.gripper.upper
+
+
 def test_it_follows_a_tool_path_closely(arm: Arm, chain: Chain, home: Array) -> None:
     for tick in range(1, 400):
         t = 0.01 * tick

@@ -15,10 +15,11 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.core import graph
-from policy_bringup.core.decoding import stamp_of
+from policy_bringup.core.decoding import stamp_of, values_of
 from policy_bringup.nodes import endpoints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,9 @@ class Witness:
         self.commands: list[JointTrajectory] = []
         self.rogue_ns: list[int] = []
         self.arm: list[tuple[int, DiagnosticStatus]] = []
+        self.safety: dict[str, str] = {"state": "", "offered": ""}
         for name, take in (
+            ("safety/state", self._take_state),
             (ACTION, self._take_action),
             (COMMAND, self._take_command),
             ("/diagnostics", self._take_health),
@@ -62,12 +65,26 @@ class Witness:
         else:
             self.commands.append(message)
 
+    def _take_state(self, message: DiagnosticArray) -> None:
+        self.safety = values_of(message.status[0])
+
     def _take_health(self, message: DiagnosticArray) -> None:
         self.arm += [(stamp_of(message.header.stamp), status) for status in message.status if status.name == "arm"]
 
     @property
     def alarms(self) -> list[tuple[int, DiagnosticStatus]]:
         return [(ns, status) for ns, status in self.arm if status.level == DiagnosticStatus.ERROR]
+
+    def let_it_home(self) -> None:
+        """The arm follows nobody before safety was armed since it started."""
+        wait, node = self.listener.wait, self.listener.node
+        wait(lambda: self.safety["state"] == "READY", 60.0, "READY")
+        self.listener.call(node.create_client(Trigger, "arm/home"), Trigger.Request())
+        wait(lambda: self.safety["offered"] == "home", 30.0, "homing that asks to be armed")
+        arm = node.create_client(SetBool, "safety/arm")
+        assert self.listener.call(arm, SetBool.Request(data=True)).success
+        wait(lambda: self.safety["state"] == "ACTIVE", 15.0, "ACTIVE")
+        assert self.listener.call(arm, SetBool.Request(data=False)).success
 
     def follows(self) -> bool:
         """The arm has followed safety for a while."""
@@ -128,13 +145,14 @@ def followed(status: DiagnosticStatus) -> str:
 
 @pytest.fixture
 def witness(deploy, listener, tmp_path: Path) -> Iterator[Witness]:
-    """Safety asks the arm to stand, a hundred times a second; nobody drives, and the pictures are small."""
+    """Safety was armed once, for homing. Now it asks the arm to stand, a hundred times a second; small pictures."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "models").symlink_to(ROOT / "models")
     deployment = tmp_path / "config" / "grasp.yaml"
     deployment.write_text(deployment.read_text().replace("128", "32"))
     with deploy(deployment=deployment, source="none", teleop_device="joy"):
         witness = Witness(listener)
+        witness.let_it_home()
         listener.wait(witness.follows, 60.0, "the arm following safety")
         yield witness
 
