@@ -51,7 +51,10 @@ class Robot:
         moving = lambda: np.abs(self.velocities).max() > MOVING and self.command is not None  # noqa: E731
         while not moving():  # a machine that stalls may stop it on the way
             armable = lambda: self.safety in ("READY", "FALLBACK") and self.offered == "policy"  # noqa: E731
-            self._listener.wait(armable, 40.0, "a policy to arm")
+            # The trial node may have armed it just before it was killed.
+            self._listener.wait(lambda: armable() or moving(), 40.0, "a policy to arm")
+            if moving():
+                break
             self._listener.call(self._arm, SetBool.Request(data=True))
             asked = time.monotonic()
             heard = lambda: self.safety == "ACTIVE" or time.monotonic() - asked > 1.0  # noqa: E731, B023

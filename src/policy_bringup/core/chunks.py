@@ -106,16 +106,21 @@ class ChunkStream:
             joined = self._begun(chunk, measured, now_ns)
         else:
             joined = self._blend(chunk, path, now_ns)
-        self._path = _anchored(joined, now_ns, measured if path is None else value_at(path, now_ns))
+        here = self._within(measured) if path is None else value_at(path, now_ns)
+        self._path = _anchored(joined, now_ns, here)
         return joined
 
     def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
         begun = delayed(chunk, now_ns)
         self._refuse_jump(begun.values[0] - measured, chunk.names, "the measured position")
         share = self._share(begun, now_ns)
-        # Fingers at their stop may measure a hair beyond it: that is where the robot is, and nothing to ask for.
-        start = np.clip(measured, self._lower, self._upper)
+        start = self._within(measured)
         return replace(begun, values=_mixed(start, begun.values, share**2 * (3.0 - 2.0 * share)))
+
+    def _within(self, measured: Array) -> Array:
+        """Fingers at their stop may measure a hair beyond it: that is where the robot is, and nothing to ask for."""
+        within: Array = np.clip(measured, self._lower, self._upper)
+        return within
 
     def _share(self, chunk: ActionChunk, now_ns: int) -> Array:
         """`(steps, 1)`: how much of the blending time is over at each step, 0 to 1."""
