@@ -52,7 +52,7 @@ class Robot:
         while not moving():  # a machine that stalls may stop it on the way
             armable = lambda: self.safety in ("READY", "FALLBACK") and self.offered == "policy"  # noqa: E731
             # The trial node may have armed it just before it was killed.
-            self._listener.wait(lambda: armable() or moving(), 40.0, "a policy to arm")
+            self._listener.wait(lambda: armable() or moving(), 40.0, "a policy to arm")  # noqa: B023
             if moving():
                 break
             self._listener.call(self._arm, SetBool.Request(data=True))
