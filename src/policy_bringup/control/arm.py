@@ -187,9 +187,7 @@ class Arm:
 
     def plan_home(self, dt_s: float) -> tuple[Array, Array]:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
-        fingers = self._robot.gripper
-        # Fingers at their stop may measure a hair beyond it, and safety would rightly refuse to ask for that.
-        gripper = np.array([np.clip(self.width, fingers.lower, fingers.upper), self._force])
+        gripper = np.array([self._robot.gripper.within(self.width), self._force])
         return plan_home(self._robot, self._chain, self._spec.space, self.joints, gripper, self._config.homing, dt_s)
 
     def _begun(self) -> _Accepted:

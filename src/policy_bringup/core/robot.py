@@ -40,6 +40,11 @@ class Gripper:
     force: float = bounded(0.1, 200.0, "N")
     home: float = bounded(0.0, 0.2, "m")
 
+    def within(self, width: float) -> float:
+        """The nearest opening (m) that may be asked for: fingers at their stop may measure a hair beyond it, and safety
+        would rightly refuse that."""
+        return min(max(width, self.lower), self.upper)
+
 
 @dataclass(frozen=True, slots=True)
 class Robot:
