@@ -359,6 +359,14 @@ def test_a_robot_that_measures_a_hair_beyond_a_limit_is_not_asked_to_stay_there(
     assert joined.values[:, 2].max() <= WIDEST
 
 
+def test_nor_by_the_chunk_after_that_which_is_blended_with_it():
+    joiner = ChunkStream(WITHIN, BLEND_S)
+    joiner.join(moving(REST, [0.1, 0.0, 0.0]), beside(0.0, 0.0, 1e-6), at(0))
+    # Its first step is due before the path's own first step: the path there begins where the robot stood.
+    joined = joiner.join(chunk_of(np.tile(REST, (STEPS, 1)), 5, dt=0.01), REST, at(10))
+    assert joined.values[:, 2].max() <= WIDEST
+
+
 def test_what_a_policy_itself_asks_for_beyond_a_limit_stays_to_be_seen():
     joined = ChunkStream(WITHIN, BLEND_S).join(moving(beside(0.0, 0.0, 0.01), [0.0, 0.0, 0.0]), REST, at(0))
     assert joined.values[-1, 2] == pytest.approx(WIDEST + 0.01)
