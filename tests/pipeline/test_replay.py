@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,14 +30,9 @@ Change = Callable[[str, bytes, float], bytes | None]
 
 
 @pytest.fixture(scope="module")
-def judge(config_folder, tmp_path_factory) -> Judge:
+def judge(small_config) -> Judge:
     """The deployment with small pictures, which nobody looks at here."""
-    site = tmp_path_factory.mktemp("site")
-    shutil.copytree(config_folder, site / "config")
-    (site / "models").symlink_to(config_folder.parent / "models")
-    deployment = site / "config" / "grasp.yaml"
-    deployment.write_text(deployment.read_text().replace("128", "32"))
-    return Judge(deployment)
+    return Judge(small_config / "grasp.yaml")
 
 
 @pytest.fixture(scope="module")
