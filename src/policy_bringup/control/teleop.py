@@ -34,8 +34,10 @@ AHEAD_S = 0.1
 """How long a leader is taken to move on as it does: two of its tables."""
 HARDEST = 0.8
 """Part of safety's acceleration limit that braking in an emergency may use."""
-SAME = 0.1
+SAME = 0.05
 """Part of a column's tolerance within which the emitted action is the one that was asked for."""
+LATE_NS = 30_000_000
+"""How long a busy safety may take from computing an action to publishing it; the stamp is of the latter."""
 FORCE_RAMP_S = 0.05
 
 
@@ -152,8 +154,9 @@ class Teleop:
             return standing
         start = emitted.at(moment.stamp_ns)
         if self._path is not None:
-            asked = self._path.at(emitted.stamp_ns).position[:n]
-            if (np.abs(asked - emitted.position[:n]) <= self._near).all():
+            asked = [self._path.at(emitted.stamp_ns - late).position[:n] for late in (0, LATE_NS)]
+            low, high = np.minimum(*asked) - self._near, np.maximum(*asked) + self._near
+            if ((low <= emitted.position[:n]) & (emitted.position[:n] <= high)).all():
                 start = self._path.at(moment.stamp_ns)
         ahead = start.position[:n] - measured[:n]
         rests = (np.abs(start.velocity) <= self._acceleration * self._spacing_s)[:n].all() and not driven
