@@ -346,6 +346,38 @@ def test_after_a_reset_the_next_chunk_is_a_first_one():
     np.testing.assert_allclose(joined.values, faded_in(chunk), atol=1e-12)
 
 
+def test_a_robot_that_is_held_in_motion_goes_on_from_where_it_stands():
+    """Twice: the picture of the first chunk is from before it was held, that of the second shows it standing."""
+    joiner, fast = stream(), np.array([0.25, 0.0, 0.0])
+    joiner.join(moving(REST, fast), REST, at(0))
+    joiner.join(moving(REST + 0.2 * fast, fast, 200.0), REST, at(240))
+    stands = REST + 0.29 * fast
+    for seen_ms, now_ms, seen in ((260.0, 310.0, stands - 0.03 * fast), (340.0, 390.0, stands)):
+        joiner.stand(at(now_ms))
+        follower = Follower(stands)
+        follower.ms = [now_ms]
+        follower.take(joiner.join(moving(seen, fast, seen_ms), stands, at(now_ms)), now_ms)
+        ways = np.diff([follower.value(ms)[0] for ms in np.arange(now_ms, now_ms + 400.0, 10.0)])
+        assert ways.min() >= 0.0
+        assert ways[0] < 0.6 * 0.01 * fast[0]
+
+
+def test_a_gripper_keeps_its_command_while_the_robot_is_held():
+    joiner = ChunkStream((*LIMITS[:2], replace(LIMITS[2], holds_command=True)), BLEND_S)
+    grasping = chunk_of(np.tile(beside(0.0, 0.0, -0.08), (STEPS, 1)))
+    joiner.join(grasping, beside(0.0, 0.0, -0.04), at(0))
+    joiner.stand(at(400))
+    joined = joiner.join(replace(grasping, stamp_ns=at(400)), beside(0.0, 0.0, -0.04), at(410))
+    np.testing.assert_allclose(joined.values[:, 2], REST[2] - 0.08, atol=1e-12)
+
+
+def test_a_robot_that_is_held_before_there_is_a_path_begins_as_ever():
+    joiner = stream()
+    joiner.stand(at(0))
+    chunk = moving(REST, beside(0.1, 0.0, 0.0) - REST)
+    np.testing.assert_allclose(joiner.join(chunk, REST, at(0)).values, faded_in(chunk), atol=1e-12)
+
+
 @pytest.mark.parametrize("blend_s", [0.01, 0.049, 0.1])
 def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_s):
     joiner, velocity = ChunkStream(LIMITS, blend_s), np.array([0.2, 0.1, 0.0])

@@ -79,6 +79,22 @@ def test_a_policy_that_turns_bad_on_the_way_is_taken_out_with_a_reason(stack, bl
     assert "uncertain" in rollout.stops[0]
 
 
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_policy_that_was_unsure_for_a_moment_in_motion_goes_on(stack, blind, chunks: int):
+    """It is held meanwhile; its way goes on, and is joined again from where the arm stands."""
+    began = []
+
+    def bend(chunk):
+        began.append(chunk.stamp_ns)
+        unsure = 0.0 <= (chunk.stamp_ns - began[0]) / 1e9 - 1.2 < 0.05 * chunks - 0.01
+        return replace(chunk, uncertainty=np.full(len(chunk.times_s), 0.6 if unsure else 0.0))
+
+    rollout = ClosedLoop(stack, Bent(load_expert(blind, stack.robot), bend), 0.5, "raycast").run(0, patience_s=8.0)
+    assert rollout.verdicts["UNCERTAINTY"] > 0
+    assert rollout.success, rollout
+    assert rollout.stops == ()
+
+
 def test_a_chunk_that_would_make_the_robot_jump_is_refused_before_the_monitor(stack, blind):
     jumping = Bent(load_expert(blind, stack.robot), lambda c: replace(c, values=c.values - 0.05))
     rollout = ClosedLoop(stack, jumping, 0.5, "raycast").run(0, patience_s=1.0)

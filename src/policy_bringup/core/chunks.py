@@ -87,12 +87,23 @@ class ChunkStream:
         self._lower = np.array([limit.lower for limit in limits])
         self._upper = np.array([limit.upper for limit in limits])
         self._max_step = np.array([limit.max_step for limit in limits])
+        self._holds_command = np.array([limit.holds_command for limit in limits])
         self._blend_s = blend_s
-        self._path: ActionChunk | None = None
+        self.reset()
 
     def reset(self) -> None:
         """The robot stands still (again): the next chunk is a first one."""
-        self._path = None
+        self._path: ActionChunk | None = None
+        self._held: Array | None = None
+
+    def stand(self, now_ns: int) -> None:
+        """Safety holds the robot since `now_ns`, ROS time: the next chunk fades in from where it stands by then.
+
+        It would else join the path where that had gone on to meanwhile: a jump, for which the robot is held once more.
+        A gripper keeps what it was told, which is more than it measures while it grasps something.
+        """
+        if self._path is not None:
+            self._held = value_at(self._path, now_ns)
 
     def join(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
         """What to publish for a new chunk. Raises ChunkRefused with the reason; the old path then goes on.
@@ -100,15 +111,20 @@ class ChunkStream:
         measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`; whoever follows
         it goes straight from where it is to the first step.
         """
-        path = self._path
+        path = self._path if self._held is None else self._standing(chunk, measured)
         # A robot that had run out of path when the picture was taken stood still, as at the very beginning.
         if path is None or remaining(path, chunk.stamp_ns) is None:
             joined = self._begun(chunk, measured, now_ns)
         else:
             joined = self._blend(chunk, path, now_ns)
         here = self._within(measured) if path is None else value_at(path, now_ns)
-        self._path = _anchored(joined, now_ns, here)
+        self._path, self._held = _anchored(joined, now_ns, here), None
         return joined
+
+    def _standing(self, chunk: ActionChunk, measured: Array) -> ActionChunk:
+        """A path that stays where the robot is held."""
+        here = np.where(self._holds_command, self._held, self._within(measured))
+        return replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
 
     def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
         begun = delayed(chunk, now_ns)

@@ -74,6 +74,7 @@ class PolicyNode(BringupNode):
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged: bool | None = None  # until safety has said who drives
+        self._held = False
         self._published = self._refused = 0
         self._pictures = dict.fromkeys(self._input.cameras, 0)
         self._trouble = "nothing arrived yet"
@@ -172,7 +173,8 @@ class PolicyNode(BringupNode):
             self._input.add_object(decoding.pose_sample(message, received_now(), "object"))
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        self._engaged = decoding.driver_of(decoding.values_of(message.status[0])) == "policy"
+        values = decoding.values_of(message.status[0])
+        self._engaged, self._held = decoding.driver_of(values) == "policy", values["state"] == "RETRY"
 
     def _give_up(self, what: str, error: BaseException) -> None:
         self.fail(f"{what}: {error!r}")
@@ -190,6 +192,8 @@ class PolicyNode(BringupNode):
                 self._policy.reset()
                 self._stream.reset()
             chunk = self._policy.predict(observation)
+            if self._held:
+                self._stream.stand(self.stamp_now())
             assert self._measured is not None  # no moment is due before there are joint states
             joined = self._stream.join(replace(chunk, source="policy"), self._measured, self.stamp_now())
         except (ObservationError, ChunkRefused) as error:

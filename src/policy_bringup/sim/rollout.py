@@ -245,6 +245,8 @@ class ClosedLoop:
         now = self._now()
         while episode.under_way and episode.under_way[0][0] <= now:
             chunk = replace(episode.under_way.popleft()[1], source="policy", received_ns=now)
+            if episode.monitor.state is State.RETRY:
+                self._stream.stand(now)
             try:
                 joined = self._stream.join(chunk, episode.measured, now)
             except ChunkRefused:
