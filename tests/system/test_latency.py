@@ -31,7 +31,7 @@ if "sim_camera_node" in words:
     from policy_bringup.nodes.camera_output import CameraOutput
     publish = CameraOutput.publish
     def late(self, pixels, stamp_ns):
-        publish(self, pixels, stamp_ns + ({round(CAMERA_LATE_S * 1e9)} if "front" in self.name else 0))
+        publish(self, pixels, stamp_ns + ({round(CAMERA_LATE_S * 1e9)} if self._camera == "front" else 0))
     CameraOutput.publish = late
 elif "sim_node" in words:
     from policy_bringup.sim.world import World
@@ -52,12 +52,14 @@ class Operator:
     listener: object
     states: list[dict[str, str]] = field(default_factory=list)
     joints: list[np.ndarray] = field(default_factory=list)
+    health: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         node = self.listener.node
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         sensor = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         self._subscriptions = [
+            node.create_subscription(DiagnosticArray, "/diagnostics", self._take_health, 50),
             node.create_subscription(
                 DiagnosticArray, "safety/state", lambda m: self.states.append(values_of(m.status[0])), latched
             ),
@@ -65,8 +67,13 @@ class Operator:
         ]
         self.arm, self.stop = (node.create_client(SetBool, f"safety/{name}") for name in ("arm", "stop"))
 
+    def _take_health(self, message: DiagnosticArray) -> None:
+        self.health.update({status.name: status.message for status in message.status})
+
     def wait_for_an_offer(self) -> None:
         self.states.clear()
+        self.health.clear()
+        self.listener.wait(lambda: self.health.get("latency") == "waits to be armed", 60.0, "who measures")
         offered = lambda: self.states and self.states[-1]["offered"] == "policy"  # noqa: E731
         self.listener.wait(offered, 60.0, "a policy that asks to be armed")
 
@@ -78,7 +85,7 @@ def operator(listener) -> Operator:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A deployment of its own, with small pictures: how late they are does not depend on how fast this machine draws."""
+    """A deployment of its own, with small pictures, which any machine draws in time."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "models").symlink_to(ROOT / "models")
     grasp = tmp_path / "config" / "grasp.yaml"

@@ -91,7 +91,8 @@ def is_finished(job: Job, conversion: Conversion) -> bool:
         found = None
     if found != wanted:
         raise EpisodeError(
-            f"{cache}: exists, but was not made from this bag with this contract and rate; remove it to convert again"
+            f"{cache}: exists, but was not made from this bag with this contract, rate and latency; "
+            "remove it to convert again"
         )
     _copy_journal(bag, cache)  # a label may have changed since
     return True
