@@ -21,7 +21,7 @@ def deployment(config_folder):
 
 @pytest.fixture(scope="module")
 def sway(config_folder) -> Sway:
-    return load(config_folder / "sway.yaml", Sway)
+    return load(config_folder / "latency.yaml", Sway)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_column_that_is_not_there_or_has_no_room_is_refused(deployment, sway):
 )
 def test_a_wrong_motion_is_refused_with_key_and_range(tmp_path, config_folder, line, sentence):
     key = line.split(":")[0]
-    lines = [text for text in (config_folder / "sway.yaml").read_text().splitlines() if not text.startswith(key)]
-    (tmp_path / "sway.yaml").write_text("\n".join([*lines, line]))
+    lines = [text for text in (config_folder / "latency.yaml").read_text().splitlines() if not text.startswith(key)]
+    (tmp_path / "latency.yaml").write_text("\n".join([*lines, line]))
     with pytest.raises(ConfigError, match=sentence):
-        load(tmp_path / "sway.yaml", Sway)
+        load(tmp_path / "latency.yaml", Sway)

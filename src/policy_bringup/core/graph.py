@@ -101,7 +101,7 @@ NODES = (
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report", "record")),
-    Node("latency", "sway.yaml", RUN, ("report",), optional=True, pictures=True),
+    Node("latency", "latency.yaml", RUN, ("report",), optional=True, pictures=True),
     Node("teleop", "teleop.yaml", ALL, ("teleop_device",), optional=True),
     Node(
         "recorder",

@@ -15,7 +15,7 @@ from policy_bringup.inference.scripted import HoldPolicy
 
 @dataclass(frozen=True, slots=True)
 class Sway:
-    """config/sway.yaml: how the arm moves while lateness is measured.
+    """config/latency.yaml: how the arm moves while lateness is measured.
 
     column: of the action, in whose unit the amplitude is. frequencies: of the sines that are added up; several that do
     not divide each other, so that no delay looks like another. The motion swells and dies down over `ramp_s`.
@@ -94,5 +94,5 @@ class SwayPolicy:
         limit, reach = self._limit, self._sway.amplitude
         return (
             f"'{self._sway.column}' is at {middle:.3f}, too near its limits {limit.lower:g} to {limit.upper:g} to sway "
-            f"by {reach:g}: home the arm, or sway another column (config/sway.yaml)"
+            f"by {reach:g}: home the arm, or sway another column (config/latency.yaml)"
         )

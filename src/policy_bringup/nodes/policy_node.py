@@ -123,7 +123,7 @@ class PolicyNode(BringupNode):
         if source == "latency":
             self._latency = PUNCTUAL  # what is to be measured is not corrected for
             return SwayPolicy(
-                self.deployment.contract, load(self.config_folder / "sway.yaml", Sway), self.deployment.limits
+                self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
             )
         from policy_bringup.inference.bundle import load_bundle
         from policy_bringup.inference.onnx_policy import watched_policy
