@@ -1,4 +1,7 @@
-"""`policy calibrate-latency` over real topics: it finds lateness that was put there, and moves nothing unasked."""
+"""`policy calibrate-latency` over real topics: it finds lateness that was put there, and moves nothing unasked.
+
+Not collected yet: the machine was never quiet enough to run it to its end. When it has passed, name it test_latency.py.
+"""
 
 import json
 import os
