@@ -93,3 +93,13 @@ def test_a_start_pose_of_another_width_is_rejected(make, count):
 def test_a_manifest_is_read_without_the_graph(folder):
     (folder / "policy.onnx").unlink()
     assert read_manifest(folder / "policy.yaml").uncertainty.threshold == 0.25
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_start_spread_of_another_width_is_rejected(make, count):
+    with pytest.raises(ValueError, match="start_spread must have 3 values, or none"):
+        make(fingerprint=Fingerprint({"wrist": (0.0,) * 64, "front": (0.0,) * 64}, (0.0,) * 3, (0.1,) * count))
+
+
+def test_a_bundle_from_before_start_spreads_were_kept_is_read(make):
+    assert make().fingerprint.start_spread == ()

@@ -165,6 +165,8 @@ def test_a_fingerprint_is_the_mean_of_the_episodes_first_moments(fingerprint):
     greys = np.mean([coarse(thumbnail(frames.images["wrist"][0])) for frames in first], axis=0)
     np.testing.assert_allclose(fingerprint.cameras["wrist"], greys.ravel(), atol=0.05)
     np.testing.assert_allclose(fingerprint.start_pose, np.mean([f.state[0] for f in first], axis=0), atol=1e-6)
+    off = np.abs([f.state[0] - np.mean([g.state[0] for g in first], axis=0) for f in first])
+    np.testing.assert_allclose(fingerprint.start_spread, off.max(axis=0), atol=1e-5)
     assert list(fingerprint.cameras) == ["front", "wrist"]
 
 

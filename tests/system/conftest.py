@@ -111,7 +111,7 @@ def make_bundle(tmp_path: Path) -> Callable[[Path], Path]:
     """Makes a bundle for a deployment whose graph asks to stay where the robot is, for ever."""
 
     def make(deployment_path: Path) -> Path:
-        deployment, _ = load_deployment(deployment_path)
+        deployment, robot = load_deployment(deployment_path)
         contract = deployment.contract
         names, columns = contract.observation.names, contract.action.names
         weights = np.zeros((len(names), len(columns)), np.float32)
@@ -121,11 +121,13 @@ def make_bundle(tmp_path: Path) -> Callable[[Path], Path]:
         offset = np.zeros(len(columns), np.float32)
         offset[columns.index("gripper.force")] = 20.0
         images = contract.observation.images
+        home = dict(zip(robot.joint_names, robot.home, strict=True)) | {robot.gripper.joint: robot.gripper.home / 2.0}
+        start = tuple(float(home.get(name, 0.0)) for name in names)
         bundle = write_bundle(
             tmp_path / "bundle",
             contract=contract,
             uncertainty=Uncertainty("ensemble", 0.25, 0.05, 40),
-            fingerprint=Fingerprint({image.camera: (0.0,) * 64 for image in images}, (0.0,) * len(names)),
+            fingerprint=Fingerprint({image.camera: (0.0,) * 64 for image in images}, start),
             provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
             opset=17,
             parity_max_abs_error=0.0,

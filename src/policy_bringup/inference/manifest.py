@@ -47,11 +47,14 @@ class Fingerprint:
     cameras: camera -> the mean over the training episodes of the first picture, as 8x8 grey values 0..255 (64 numbers,
     row by row, from the top left): `coarse(thumbnail(pixels))` of core/thumbnail.py, which is where the arithmetic is
     written down. All values alike: nothing is known about that camera, and nothing compared. start_pose: mean first
-    state, in the contract's state columns; for people, nothing is refused by it: an episode may start elsewhere.
+    state, in the contract's state columns; start_spread: how far from it an episode's began at most, in the same
+    columns; empty: not known, as of older bundles. Compared with where the robot stands before a policy's first action
+    (inference/start_check.py); episodes after that may start elsewhere.
     """
 
     cameras: dict[str, tuple[float, ...]] = bounded(0.0, 255.0, "grey level")
     start_pose: tuple[float, ...] = bounded(-1000.0, 1000.0)
+    start_spread: tuple[float, ...] = bounded(0.0, 1000.0, default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class Manifest:
             raise ValueError(f"fingerprint: a camera must have {COARSE * COARSE} grey values")
         if len(self.fingerprint.start_pose) != len(observation.state):
             raise ValueError(f"fingerprint: start_pose must have {len(observation.state)} values")
+        if self.fingerprint.start_spread and len(self.fingerprint.start_spread) != len(observation.state):
+            raise ValueError(f"fingerprint: start_spread must have {len(observation.state)} values, or none")
 
 
 def read_manifest(path: Path) -> Manifest:

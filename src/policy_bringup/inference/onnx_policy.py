@@ -93,7 +93,13 @@ def load_policy(
 
     Raises what `load_bundle` and OnnxPolicy raise.
     """
-    bundle = load_bundle(folder, expected)
+    return watched_policy(load_bundle(folder, expected), providers, threads, source)
+
+
+def watched_policy(
+    bundle: Bundle, providers: Sequence[str] = PROVIDERS, threads: int = 1, source: str = "policy"
+) -> WatchedPolicy:
+    """As `load_policy`, of a bundle that has been read. Raises what OnnxPolicy raises."""
     policy = OnnxPolicy(bundle, providers, threads, source)
     return WatchedPolicy(policy, bundle.manifest.fingerprint, policy.provider)
 

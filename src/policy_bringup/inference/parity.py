@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from policy_bringup.core.errors import ContractError
-from policy_bringup.core.tensor_names import ACTION_OUTPUT, UNCERTAINTY_OUTPUT
-from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
+from policy_bringup.core.tensor_names import ACTION_OUTPUT, UNCERTAINTY_OUTPUT, image_input
+from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract, Pixels
 from policy_bringup.inference.graph import Tensors, spec_of
 from policy_bringup.inference.signature import TensorSpec, expected_inputs, expected_outputs
 
@@ -44,6 +44,11 @@ class Samples:
     def count(self) -> int:
         """N."""
         return len(self.outputs[ACTION_OUTPUT])
+
+    def pictures(self, camera: str) -> Pixels:
+        """The newest picture of each observation, uint8 `(N, height, width, 3)`."""
+        newest: Pixels = self.inputs[image_input(camera)][:, -1]
+        return newest
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class WatchedPolicy:
         self._stills: dict[str, _Still] = {}
         self._motion = _Motion(policy.contract)
         greys = {camera: np.array(fingerprint.cameras[camera], np.float32) for camera in self._shapes}
-        self._start = {camera: _pattern(grey) for camera, grey in greys.items()}
+        self._start = {camera: pattern(grey) for camera, grey in greys.items()}
         self._shown: dict[str, Grey] | None = None  # what each camera showed last, since the reset
         self._exchanged = False
 
@@ -81,7 +81,7 @@ class WatchedPolicy:
         greys = self._thumbnails(observation)
         where = self._motion.position(observation)
         frozen = [self._frozen(camera, grey, observation.stamp_ns, where) for camera, grey in greys.items()]
-        complaints = [*(_dull(camera, grey) for camera, grey in greys.items()), *frozen]
+        complaints = [*(complaint_of_dullness(camera, grey) for camera, grey in greys.items()), *frozen]
         complaint = next(filter(None, complaints), "") or self._misplaced(greys)
         if complaint:
             raise ObservationError(complaint)
@@ -113,7 +113,7 @@ class WatchedPolicy:
 
     def _misplaced(self, greys: Mapping[str, Grey]) -> str:
         """Looks for pictures of one camera in another's place."""
-        now = {camera: _pattern(coarse(grey)) for camera, grey in greys.items()}
+        now = {camera: pattern(coarse(grey)) for camera, grey in greys.items()}
         before = self._start if self._shown is None else self._shown
         known = [camera for camera in now if before[camera].any()]
         # Once exchanged, they must be more like themselves again: by then the arm may be elsewhere.
@@ -175,7 +175,8 @@ class _Motion:
         return _Position(newest[self._tool], newest[self._joints])
 
 
-def _dull(camera: str, grey: Grey) -> str:
+def complaint_of_dullness(camera: str, grey: Grey) -> str:
+    """Of a thumbnail without content, in one sentence; "" for one that has some."""
     mean, contrast = _spread(grey.ravel())
     if contrast >= CONTRAST:
         return ""
@@ -186,7 +187,7 @@ def _dull(camera: str, grey: Grey) -> str:
     )
 
 
-def _pattern(grey: Grey) -> Grey:
+def pattern(grey: Grey) -> Grey:
     """A coarse thumbnail, flat, without its brightness and contrast; zeros if it has none."""
     flat = grey.ravel()
     mean, contrast = _spread(flat)

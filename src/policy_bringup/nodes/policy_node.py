@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,16 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.chunks import ChunkStream
-from policy_bringup.core.config import bounded, required
-from policy_bringup.core.errors import ChunkRefused, ConfigError, ObservationError
+from policy_bringup.core.config import bounded, load, required
+from policy_bringup.core.errors import ChunkRefused, ConfigError, EpisodeError, ObservationError
 from policy_bringup.core.interfaces import Policy
+from policy_bringup.core.latency import PUNCTUAL, load_latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
+from policy_bringup.episodes.stop_record import default_folder
+from policy_bringup.inference.start_check import StartCheck, StartLimits
+from policy_bringup.inference.start_gate import StartGate
+from policy_bringup.inference.sway import Sway, SwayPolicy
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
@@ -43,10 +49,12 @@ class PolicyConfig:
     blend_s: float = bounded(0.01, 2.0, "s")
     inference_threads: int = bounded(1, 64)
     providers: tuple[str, ...] = required()
+    ask_ahead: bool = required()
+    start: StartLimits = required()
 
 
 class PolicyNode(BringupNode):
-    """Source "expert": the scripted policy of the simulator. Source "bundle": an ONNX bundle."""
+    """Source "expert": the scripted policy of the simulator; "bundle": an ONNX bundle; "latency": sways the arm."""
 
     niceness = PROMPT
 
@@ -56,6 +64,8 @@ class PolicyNode(BringupNode):
     def open(self) -> None:
         """Loads the policy and subscribes to what its contract reads."""
         self._config = load_parameters(self, self.config_path, PolicyConfig)
+        self._gate: StartGate | None = None
+        self._latency = load_latency(self.config_folder, self.deployment)
         self._policy = self._load()
         self._action = self._policy.contract.action
         if self._action.names != self.deployment.contract.action.names:
@@ -64,8 +74,10 @@ class PolicyNode(BringupNode):
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
-        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool)
-        self._stream = ChunkStream(np.array([limit.max_step for limit in self.deployment.limits]), self._config.blend_s)
+        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, self._latency)
+        max_step = np.array([limit.max_step for limit in self.deployment.limits])
+        lead_s = self._latency.actuator_s if self._config.ask_ahead else 0.0
+        self._stream = ChunkStream(max_step, self._config.blend_s, lead_s)
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged: bool | None = None  # until safety has said who drives
@@ -76,7 +88,9 @@ class PolicyNode(BringupNode):
         self._subscribe()
 
     def start(self) -> None:
-        """Begins to infer."""
+        """Begins to infer; of a bundle, after its start has been checked."""
+        if self._gate is not None:
+            self._gate.reset()
         self._worker = Worker(self._infer, partial(self._give_up, "inference failed"))
         self._beat = Beat(LOOK_S, self._look, partial(self._give_up, "reading failed"))
 
@@ -88,7 +102,14 @@ class PolicyNode(BringupNode):
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
         pictures = {f"pictures.{camera}": count for camera, count in self._pictures.items()}
-        values = {"published": self._published, "refused": self._refused, "engaged": bool(self._engaged), **pictures}
+        values: dict[str, Any] = {
+            "published": self._published,
+            "refused": self._refused,
+            "engaged": bool(self._engaged),
+            **pictures,
+        }
+        if self._gate is not None:
+            values["start_check"] = "passed" if self._gate.passed else "not passed"
         if self._trouble:
             return "warn", self._trouble, values
         return "ok", "publishing", values
@@ -99,13 +120,30 @@ class PolicyNode(BringupNode):
             from policy_bringup.sim.expert import load_expert
 
             return load_expert(self.deployment.contract, self.robot)
-        from policy_bringup.inference.onnx_policy import load_policy
+        if source == "latency":
+            self._latency = PUNCTUAL  # what is to be measured is not corrected for
+            return SwayPolicy(
+                self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
+            )
+        from policy_bringup.inference.bundle import load_bundle
+        from policy_bringup.inference.onnx_policy import watched_policy
 
-        policy = load_policy(
-            Path(folder), self.deployment.contract, self._config.providers, self._config.inference_threads
-        )
+        bundle = load_bundle(Path(folder), self.deployment.contract)
+        policy = watched_policy(bundle, self._config.providers, self._config.inference_threads)
         self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
+        spec, samples = policy.contract.observation, bundle.samples
+        pictures = {image.camera: samples.pictures(image.camera) for image in spec.images} if samples else {}
+        check = StartCheck(bundle.manifest.fingerprint, spec, self._config.start, pictures)
+        self._gate = StartGate(check, self._evidence(), self.get_logger().warning)
         return policy
+
+    def _evidence(self) -> Path | None:
+        """Where pictures of a refused start go: the parameter, else this user's state folder."""
+        place = text_parameter(self, "evidence", "")
+        try:
+            return Path(place) if place else default_folder().parent / "starts"
+        except EpisodeError:  # a user without a home: the sentence has to do
+            return None
 
     def _subscribe(self) -> None:
         self._inbox = Inbox(self)
@@ -157,6 +195,8 @@ class PolicyNode(BringupNode):
                 raise ObservationError("nothing is heard of safety/state")
             with self._lock:
                 observation = self._input.build(stamp_ns)
+            if self._gate is not None:
+                self._gate.admit(observation, time.time_ns())
             if not self._engaged:
                 # Not in charge: every prediction is the first of an episode and starts where the robot is now.
                 self._policy.reset()

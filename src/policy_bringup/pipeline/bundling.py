@@ -88,7 +88,9 @@ def fingerprint_of(episodes: Iterable[Frames], contract: Contract) -> Fingerprin
     if not poses:
         raise EpisodeError("fingerprint: there is no episode to take it from")
     means = {camera: tuple(_rounded(np.mean(pictures, axis=0))) for camera, pictures in greys.items()}
-    return Fingerprint(means, tuple(_rounded(np.mean(poses, axis=0), 6)))
+    starts = np.stack(poses)
+    pose = starts.mean(axis=0).round(6)
+    return Fingerprint(means, tuple(_rounded(pose, 6)), tuple(_rounded(np.abs(starts - pose).max(axis=0), 6)))
 
 
 def _rounded(values: npt.NDArray[Any], decimals: int = 1) -> list[float]:
