@@ -10,7 +10,7 @@ ARGS ?=
 ROS_TESTS := tests/console tests/nodes tests/system
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
-.PHONY: grasp train test lint mutation fuzz models opengl clean
+.PHONY: grasp train test lint mutation faults fuzz models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
 	$(JAZZY)/bin/policy run grasp --json build/grasp.json $(ARGS)
@@ -20,7 +20,7 @@ train: $(JAZZY)/learning.stamp
 	$(JAZZY)/bin/policy learn grasp $(ARGS)
 
 test: opengl lint $(KILTED)/test.stamp
-	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --ignore=tests/fault --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) $(ARGS)
 	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
 
@@ -33,6 +33,10 @@ lint: $(JAZZY)/test.stamp
 # Every small change to the monitor and the limiter, one at a time: a test must notice it.
 mutation: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/python tests/mutation/run.py $(ARGS)
+
+# Every fault of the specification, injected into the running stack with as many seeds: writes docs/faults.md (hours).
+faults: $(JAZZY)/test.stamp
+	$(JAZZY)/bin/python tests/fault/table.py --seeds 20 $(ARGS)
 
 # Hostile configuration, bundles and action tables: accepted whole, or refused with a sentence.
 fuzz: $(JAZZY)/test.stamp

@@ -40,6 +40,15 @@ def test_a_missing_joint_is_named(proprioception: Proprioception):
         proprioception.joints(partial)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("joint", [0, 6])
+def test_a_joint_that_is_no_finite_number_has_no_tool(proprioception: Proprioception, joint: int, value: float):
+    spoilt = sample(ROBOT)
+    spoilt.values[joint] = value
+    with pytest.raises(ObservationError, match="joint_states: a joint is not a finite number"):
+        proprioception.measured(spoilt, DEPLOYMENT.contract.action)
+
+
 def test_the_tool_columns_are_the_pose_of_forward_kinematics(proprioception: Proprioception):
     tool = proprioception.tool(sample(ROBOT))
     assert (tool.stamp_ns, tool.received_ns) == (7, 8)

@@ -176,7 +176,7 @@ def cell(ros_environment, config_folder) -> Iterator[Cell]:
 
 
 class Following:
-    """An arm that follows safety: its tool is asked to stay where it is, or `off` beside it."""
+    """An arm that knows where it is, and a safety that asks its tool to stay there, or to be `off` beside it."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -185,7 +185,7 @@ class Following:
         self.names = self.arm.deployment.contract.action.names
         self.tool = self.arm._proprioception.measured(self.arm._sample, self.arm._action)
         self.tool[-1] = 20.0
-        cell.wait(lambda: self.followed > 10, "the arm following safety", self.ask)
+        self.asked = 0
 
     @property
     def followed(self) -> int:
@@ -197,12 +197,21 @@ class Following:
         return messages.table_message(chunk, "panda_link0")
 
     def ask(self) -> None:
+        self.asked += 1
         self.cell.say.publish(self.action())
+
+    def arm_safety(self) -> None:
+        for state in ("READY", "ACTIVE"):
+            self.cell.say_state(state)
+            self.cell.wait(lambda state=state: self.arm._guide._state == state, f"the news that safety is {state}")
 
 
 @pytest.fixture
 def following(cell: Cell) -> Following:
-    return Following(cell)
+    following = Following(cell)
+    following.arm_safety()
+    cell.wait(lambda: following.followed > 10, "the arm following safety", following.ask)
+    return following
 
 
 def test_a_stranger_that_teleports_the_arm_moves_nothing_and_is_named(following: Following):
@@ -234,8 +243,6 @@ def test_the_alarm_does_not_wait_for_the_next_second_of_diagnostics(following: F
 
 def test_after_a_stranger_the_arm_follows_only_when_safety_is_armed_anew(following: Following):
     cell, arm = following.cell, following.arm
-    cell.say_state("ACTIVE")
-    cell.wait(lambda: arm._guide._state == "ACTIVE", "the news that safety is armed")
     rogue = cell.node("rogue")
     theirs = cell.publisher(rogue, ACTION)
     cell.wait(lambda: arm._pins.alarm, "the alarm")
@@ -254,6 +261,29 @@ def test_after_a_stranger_the_arm_follows_only_when_safety_is_armed_anew(followi
     cell.say_state("ACTIVE")
     cell.wait(lambda: following.followed > followed, "the arm following", following.ask)
     assert arm.health()[0] != "error"
+
+
+def test_an_arm_node_that_begins_while_safety_is_armed_holds_until_it_is_armed_anew(cell: Cell):
+    """Started again in motion: what safety asks for may be far from where the arm is by now."""
+    cell.say_state("ACTIVE")
+    following = Following(cell)
+    arm = following.arm
+    cell.wait(lambda: arm._guide._state == "ACTIVE", "the news that safety is armed")
+    cell.wait(lambda: arm._pins._pins[ACTION].trusted and following.asked > 50, "safe actions", following.ask)
+    assert following.followed == 0
+    assert arm._arm.holding
+    assert arm.health()[:2] == ("ok", "holding until safety is armed anew")
+    following.arm_safety()
+    cell.wait(lambda: following.followed > 0, "the arm following", following.ask)
+
+
+def test_before_safety_was_armed_no_action_is_followed(cell: Cell):
+    following = Following(cell)
+    arm = following.arm
+    cell.say_state("READY")
+    cell.wait(lambda: arm._pins._pins[ACTION].trusted and following.asked > 50, "safe actions", following.ask)
+    assert following.followed == 0
+    assert arm._arm.holding
 
 
 def test_a_stranger_on_the_controllers_own_topic_stops_the_following(following: Following):
@@ -275,5 +305,5 @@ def test_whoever_takes_safetys_place_must_be_armed(following: Following):
     cell.wait(lambda: arm._pins.alarm, "the alarm", following.ask)
     assert arm._pins.alarm.startswith("another /safety publishes 'safety/action' than before")
     followed = following.followed
-    cell.say_state("ACTIVE")
+    following.arm_safety()
     cell.wait(lambda: following.followed > followed, "the arm following", following.ask)

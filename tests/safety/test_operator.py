@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy_bringup.safety.reasons import State
-from policy_bringup.safety.state import Arm, EStop, Reset
+from policy_bringup.safety.reasons import Rule, State
+from policy_bringup.safety.state import Arm, EStop, Proposal, Reset
 
 MS = 1_000_000
 
@@ -37,6 +37,40 @@ def test_an_offer_ends_with_the_action_timeout(bench):
         b.tick()
     age_ns = b.now_ns - b.times[2] + b.period_ns
     assert timeout_ns < age_ns <= timeout_ns + 2 * b.period_ns
+
+
+def test_a_source_with_a_rival_is_not_offered_although_it_was_a_moment_ago(bench):
+    b = bench().active()
+    b.propose()
+    b.tick()
+    b.propose(publishers=2)
+    assert b.tick().state is State.FALLBACK
+    assert b.monitor.offered == ""
+    assert not b.step(Arm(True)).accepted
+    b.propose()
+    b.tick()
+    assert b.step(Arm(True)).accepted
+
+
+def test_a_rival_does_not_make_an_old_action_new_again(bench):
+    b = bench().active()
+    old = b.chunk()
+    b.step(Proposal(old, 1))
+    b.tick()
+    b.step(Proposal(old, 2))
+    b.tick()
+    b.step(Proposal(old, 1))
+    assert b.tick().reason.rule is Rule.SEQUENCE
+    assert b.monitor.offered == ""
+
+
+def test_a_rejection_of_another_kind_leaves_what_was_offered_before(bench):
+    b = bench().ready()
+    b.propose()
+    b.tick()
+    b.propose(uncertainty=None)
+    assert b.tick().reason.rule is Rule.UNCERTAINTY
+    assert b.monitor.offered == "policy"
 
 
 @pytest.mark.parametrize(("first", "second"), [("box", "operator"), ("operator", "box")])

@@ -37,15 +37,18 @@ class Proprioception:
     def tool(self, sample: StateSample) -> StateSample:
         """Tool pose and gripper of a joint sample as state columns: tool.x .. tool.rz, gripper.width, gripper.force.
 
-        No sensor tells the grasping force; its column is 0.
+        No sensor tells the grasping force; its column is 0. Raises ObservationError when a joint is missing or not a
+        finite number.
         """
         positions, width = self.joints(sample)
+        if not np.isfinite(positions).all():
+            raise ObservationError("joint_states: a joint is not a finite number")
         pose = pose_to_columns(self._chain.forward(positions), self._robot.tool_reference)
         names = (*TOOL_COLUMNS, *GRIPPER_COLUMNS)
         return StateSample(sample.stamp_ns, sample.received_ns, names, np.array([*pose, width, 0.0]))
 
     def measured(self, sample: StateSample, action: ActionSpec) -> Array:
-        """The action columns as measured, `(columns,)`."""
+        """The action columns as measured, `(columns,)`. Raises as `tool` and `joints`."""
         if action.space is Space.TASK:
             return self.tool(sample).values
         positions, width = self.joints(sample)

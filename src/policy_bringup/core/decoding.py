@@ -13,7 +13,7 @@ import numpy as np
 
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, JointCommand, StateSample
 
-MAX_COLUMNS, MAX_STEPS = 64, 1024
+MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
 DRIVEN = ("ACTIVE", "RETRY")
 """The safety monitor's states in which a source is in charge of the arm."""
@@ -89,3 +89,9 @@ def text_of(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)
+
+
+def newly_armed(before: str, state: str) -> bool:
+    """Whether safety was armed between two of its states. One that was armed when it was first heard (before: "") does
+    not count: who has just started must not begin to move by what was meant for another."""
+    return state in DRIVEN and before not in ("", *DRIVEN)

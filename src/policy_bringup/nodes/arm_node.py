@@ -1,8 +1,8 @@
 """The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
 
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
-While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody while a
-stranger publishes where only safety or it may.
+While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody before
+safety was armed since it started, nor while a stranger publishes where only safety or it may.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ArmNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("joint_states", self._take_joints)
         self._inbox.hear("safety/state", self._take_safety_state)
-        self._inbox.hear("safety/action", self._take_action)
+        self._inbox.hear_table("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)
@@ -97,7 +97,8 @@ class ArmNode(BringupNode):
             joints, width = self._proprioception.joints(sample)
             if not self._began:
                 self._send(self._arm.begin(joints, width, sample.received_ns))
-                self._began, self._trouble = True, ""
+                self._began = True
+            self._trouble = ""
         except (ObservationError, DeviceError) as error:
             self._trouble = str(error)
             return
@@ -108,10 +109,8 @@ class ArmNode(BringupNode):
         self._sample = sample
 
     def _take_action(self, message: JointTrajectory) -> None:
-        if not self._began or not self._guide.follows:
-            return
         now_ns = received_now()
-        if not self._pins.trusts("safety/action", now_ns):
+        if not self._began or not self._pins.trusts("safety/action", now_ns) or not self._guide.follows:
             return
         chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:

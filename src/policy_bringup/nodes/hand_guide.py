@@ -13,7 +13,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import SetBool
 
-from policy_bringup.core.decoding import DRIVEN
+from policy_bringup.core.decoding import DRIVEN, newly_armed
 from policy_bringup.nodes import endpoints
 
 ANSWER_S = 1.0
@@ -25,7 +25,8 @@ class HandGuide:
     """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason.
 
     Safety goes on to ask for the pose that it held before. So when the hand is gone the arm follows nothing and holds,
-    until safety is armed anew: only then does safety start from where the arm is.
+    until safety is armed anew: only then does safety start from where the arm is. A node that has just started, perhaps
+    again and in motion, holds as well until then.
     """
 
     def __init__(self, node: Node, trouble: Callable[[], str]) -> None:
@@ -33,7 +34,7 @@ class HandGuide:
         self._robot = endpoints.client(node, "robot/compliant")
         endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
         self._state = ""
-        self._guided, self._follows = False, True
+        self._guided = self._follows = False
 
     @property
     def guided(self) -> bool:
@@ -49,11 +50,11 @@ class HandGuide:
         """What it does to the arm now; "" for nothing."""
         if self._guided:
             return "led by hand"
-        return "" if self._follows else "holding where the hand left it, until safety is armed anew"
+        return "" if self._follows else "holding until safety is armed anew"
 
     def hear(self, state: str) -> None:
         """Safety's state, whenever it is told. An e-stop or a fault ends the guiding."""
-        armed = state in DRIVEN and self._state not in DRIVEN
+        armed = newly_armed(self._state, state)
         self._state = state
         if state in ENDING:
             self.end()

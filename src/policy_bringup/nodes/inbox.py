@@ -11,8 +11,11 @@ from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
+from policy_bringup.core import graph
+from policy_bringup.core.decoding import MAX_TABLE_BYTES
 from policy_bringup.nodes import endpoints
 
 
@@ -51,6 +54,16 @@ class Inbox:
         """`take` will call `callback(data, info)`: the message as it came, and rclpy's source_timestamp and
         received_timestamp (ROS time, ns) and publication_sequence_number."""
         self._add(name, callback, depth, False, raw=True)
+
+    def hear_table(self, name: str, callback: Callable[[Any], None]) -> None:
+        """As `hear`, for action tables. A far too large one comes as an empty one: unpacking it would take the time
+        that it is meant to steal, and nothing else is heard meanwhile, not even an e-stop."""
+        kind = endpoints.interface(graph.topic(name).type)
+
+        def unpack(data: bytes, _info: Any) -> None:
+            callback(deserialize_message(data, kind) if len(data) <= MAX_TABLE_BYTES else kind())
+
+        self.hear_serialised(name, unpack)
 
     def take(self) -> int:
         """Hands every waiting message to its callback, topic by topic, oldest first; returns how many there were."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rclpy.node import Node
 
 from policy_bringup.core import graph
-from policy_bringup.core.decoding import DRIVEN
+from policy_bringup.core.decoding import newly_armed
 from policy_bringup.core.throttle import Throttle
 
 LOOK_HZ = 10.0
@@ -139,7 +139,7 @@ class Pins:
 
     def hear(self, state: str, now_ns: int) -> None:
         """Safety's state, whenever it is told. `now_ns`: monotonic."""
-        armed = state in DRIVEN and self._state not in DRIVEN
+        armed = newly_armed(self._state, state)
         self._state = state
         if armed and not any(self._judge(topic, now_ns) for topic in self._pins):
             self._kept = ""

@@ -73,7 +73,7 @@ class SafetyNode(BringupNode):
         self._inbox.hear("safety/estop", self._take_estop)
         self._inbox.hear("joint_states", self._take_joints)
         for source in config.sources:
-            self._inbox.hear(f"{source}/action", partial(self._take_action, source))
+            self._inbox.hear_table(f"{source}/action", partial(self._take_action, source))
         endpoints.serve(self, "safety/arm", self._serve_arm)
         endpoints.serve(self, "safety/stop", self._serve_stop)
         endpoints.serve(self, "safety/reset", self._serve_reset)

@@ -18,7 +18,7 @@ from policy_bringup.core.types import ActionChunk, Array
 from policy_bringup.safety import checks
 from policy_bringup.safety.limits import CATCH_UP, REPEAT_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, State, Transition
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reference, Reload, Reset, start
+from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reference, Reload, Reset, Source, start
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,9 @@ class SafetyMonitor:
             return None
         outcome = checks.judge(m, source.pending, source)
         if isinstance(outcome, Reason):
-            self._set(sources={**m.sources, name: source._replace(pending=None)}, judgement=outcome)
+            rivalled = outcome.rule is Rule.SOURCE  # whose plan it is, nobody knows: it cannot be armed for
+            left = Source(stamp_ns=source.stamp_ns) if rivalled else source._replace(pending=None)
+            self._set(sources={**m.sources, name: left}, judgement=outcome)
             return outcome
         plan, moved = outcome
         self._set(sources={**m.sources, name: plan}, judgement=None)

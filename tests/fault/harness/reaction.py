@@ -1,0 +1,74 @@
+"""What the stack did about it, as the recording shows."""
+
+from collections.abc import Callable
+
+from harness.bench import Bench
+from harness.recording import ACTION, COMMAND, ESTOP, SAFE, Change, Sample, wait
+from harness.safe import SETTLE_S
+from harness.standin import HOSTILE, Spoil
+
+Within = Callable[[str, float, float], None]
+TICK_MS = 10.0
+VIOLATION_MS = TICK_MS + 10.0
+"""From a hard violation, or the refusal that was one too many, to a safe output."""
+STARVED_MS = 250.0 + 4 * TICK_MS
+"""From the last table to the default: the action timeout and four ticks."""
+TRIES = 4
+STOPPED = ("FALLBACK", "ESTOP", "FAULT")
+ESTOP_MS = 50.0
+"""From the button to the hold, at worst."""
+
+
+def stopped(bench: Bench, since_ns: int, timeout_s: float = 8.0) -> Change:
+    """The transition with which the monitor stopped the arm; waits for it."""
+
+    def found() -> Change | None:
+        return next((change for change in bench.recording.changes(since_ns) if change.after in STOPPED), None)
+
+    wait(found, timeout_s, "a stop")
+    change = found()
+    assert change is not None
+    return change
+
+
+def assert_harmless(bench: Bench, since_ns: int, stopped_ns: int) -> None:
+    """From the second before it on every command was safe; soon after the stop the arm stood, and nobody moved it."""
+    settled_ns = stopped_ns + int(SETTLE_S * 1e9)
+    newest = bench.recording.newest(COMMAND)
+    assert newest is not None
+    bench.let(max(0.0, (settled_ns - newest.source_ns) / 1e9) + 0.4)
+    bench.judge.assert_safe(bench.recording, since_ns - 1_000_000_000)
+    bench.judge.assert_stands(bench.recording, settled_ns)
+    assert bench.recording.change(stopped_ns + 1, "ACTIVE") is None, "it was armed by nobody, and is"
+
+
+def hostile(bench: Bench, since_ns: int) -> list[Sample]:
+    """Spoiled tables, as they were published."""
+    return [sample for sample in bench.recording.samples(ACTION, since_ns) if sample.frame == HOSTILE]
+
+
+def assert_refused(bench: Bench, within: Within, spoil: Spoil, rules: tuple[str, ...], what: str) -> Change:
+    """Spoils tables from now on: the first is refused, and the one that is one too many makes it stop."""
+    began_ns = bench.recording.mark(what)()
+    bench.policy.spoil(spoil)
+    fallen = stopped(bench, began_ns)
+    retry = bench.recording.change(began_ns, "RETRY")
+    bad = hostile(bench, began_ns)
+    assert retry is not None
+    assert (fallen.before, fallen.after) == ("RETRY", "FALLBACK")
+    assert {retry.rule, fallen.rule} <= set(rules), (retry, fallen)
+    within("first bad table to RETRY", (retry.ns - bad[0].source_ns) / 1e6, VIOLATION_MS)
+    within("4th bad table to FALLBACK", (fallen.ns - bad[TRIES - 1].source_ns) / 1e6, VIOLATION_MS)
+    assert_harmless(bench, began_ns, fallen.ns)
+    assert bench.state == "FALLBACK"
+    return fallen
+
+
+def estop_to_hold_ms(bench: Bench, since_ns: int) -> float:
+    """From the first pressed button to the first command that the arm node made of the monitor's answer."""
+    pressed = next(sample for sample in bench.recording.samples(ESTOP, since_ns) if sample.message.data)
+    change = bench.recording.change(since_ns, "ESTOP")
+    assert change is not None
+    answer = bench.recording.samples(SAFE, since_ns, change.ns)[-1]  # published just before the verdict of its tick
+    command = bench.recording.samples(COMMAND, answer.source_ns)[0]
+    return (command.source_ns - pressed.source_ns) / 1e6
