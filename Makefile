@@ -10,7 +10,7 @@ ARGS ?=
 ROS_TESTS := tests/console tests/nodes tests/system
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
-.PHONY: grasp train test lint mutation faults fuzz models opengl clean
+.PHONY: grasp train test lint mutation faults soak fuzz models opengl clean
 
 grasp: $(JAZZY)/robot.stamp
 	$(JAZZY)/bin/policy run grasp --json build/grasp.json $(ARGS)
@@ -21,8 +21,9 @@ train: $(JAZZY)/learning.stamp
 
 test: opengl lint $(KILTED)/test.stamp
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --ignore=tests/fault --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
-	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) $(ARGS)
-	$(KILTED)/bin/python -m pytest tests/nodes tests/system $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) -m "not soak" $(ARGS)
+	$(KILTED)/bin/python -m pytest tests/nodes tests/system -m "not soak" $(ARGS)
+	$(JAZZY)/bin/python -m pytest tests/system/test_soak.py -m soak $(ARGS)
 
 lint: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/ruff check .
@@ -37,6 +38,11 @@ mutation: $(JAZZY)/test.stamp
 # Every fault of the specification, injected into the running stack with as many seeds: writes docs/faults.md (hours).
 faults: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/python tests/fault/table.py --seeds 20 $(ARGS)
+
+# Half an hour of a whole deployment: does anything grow, is a transition lost, does a command break an invariant?
+soak: $(JAZZY)/robot.stamp
+	@mkdir -p build
+	$(JAZZY)/bin/python benchmarks/soak.py --json build/soak.json $(ARGS)
 
 # Hostile configuration, bundles and action tables: accepted whole, or refused with a sentence.
 fuzz: $(JAZZY)/test.stamp

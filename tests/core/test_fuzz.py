@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,16 @@ from policy_bringup.core.errors import ConfigError, ContractError
 from policy_bringup.inference.manifest import build_manifest, read_manifest
 from policy_bringup.safety.limits import SafetyConfig
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 HUGE = 16**5000
 """YAML reads it from 0x1000...; Python refuses to write it in decimal."""
 
 
 @pytest.fixture(scope="module")
 def fuzzer():
-    spec = importlib.util.spec_from_file_location("fuzz", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("fuzz")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
 BEGAN_S, ENDED_S = 1.0, 1.5
 """Of the faults, into the bag: the expert is on its way to the cube."""
-POLICY, JOINTS, BOX, VERDICT = "policy/action", "joint_states", "safety/estop", "safety/verdict"
+POLICY, JOINTS, BOX = "policy/action", "joint_states", "safety/estop"
+VERDICT, STATE = "safety/verdict", "safety/state"
 FRAME = "panda_link0"
 Change = Callable[[str, bytes, float], bytes | None]
 """Topic, data and seconds into the bag -> other data, or None to leave the message out."""
@@ -42,10 +43,10 @@ def judge(config_folder, tmp_path_factory) -> Judge:
 
 @pytest.fixture(scope="module")
 def demos(judge, tmp_path_factory) -> tuple[Path, ...]:
-    """Three demonstrations of the expert."""
+    """Two demonstrations of the expert."""
     dataset = tmp_path_factory.mktemp("demos") / "expert"
-    play = SelfPlay(judge.deployment.parent, dataset, 3, seed=5, backend="raycast", patience_s=10.0)
-    assert run_selfplay(play).successes == 3
+    play = SelfPlay(judge.deployment.parent, dataset, 2, seed=5, backend="raycast", patience_s=10.0)
+    assert run_selfplay(play).successes == 2
     return episodes(dataset)
 
 
@@ -181,12 +182,15 @@ def test_a_recorded_fault_is_stopped_for_the_named_reason(judge, demos, tmp_path
     assert 0.0 < episode.held_s < episode.armed_s
 
 
-def test_one_bad_action_is_refused_and_does_not_stop(judge, demos, tmp_path):
+def test_one_bad_action_where_the_arm_stands_is_refused_and_does_not_stop(judge, demos, tmp_path):
+    """In motion the arm of the recording has gone on meanwhile, and what follows is refused as well."""
     spoiled = []
 
     def once(chunk: ActionChunk) -> ActionChunk:
+        if spoiled or not stands(chunk):
+            return chunk
         spoiled.append(chunk)
-        return with_nan(chunk) if len(spoiled) == 1 else chunk
+        return with_nan(chunk)
 
     (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "once", bent_action(once)))
     assert episode.stops == ()
@@ -208,14 +212,28 @@ def verdict(who: str, before: str, after: str, rule: str) -> bytes:
 
 
 def test_where_the_recording_was_armed_again_the_replay_goes_on(judge, demos, tmp_path):
-    armed_again = at(2.0, VERDICT, verdict("operator", "FALLBACK", "ACTIVE", "OPERATOR"))
-    fault = bent_action(with_nan, until_s=ENDED_S)
+    armed_s = stands_s(demos[0]) + 0.4
+    armed_again = at(armed_s, VERDICT, verdict("operator", "FALLBACK", "ACTIVE", "OPERATOR"))
+    fault = bent_action(with_nan, until_s=armed_s - 0.2)
     (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "resumed", fault, (armed_again,)))
     (stop,) = episode.stops
     assert stop.resumed_s is not None
-    assert stop.at_s + stop.resumed_s == pytest.approx(2.0, abs=0.15)
-    assert episode.held_s == pytest.approx(2.0 - stop.at_s + stop.decided_s, abs=0.15)
+    assert stop.at_s + stop.resumed_s == pytest.approx(armed_s, abs=0.15)
+    assert episode.held_s == pytest.approx(armed_s - stop.at_s + stop.decided_s, abs=0.15)
     assert totals([episode]).resume_s == (stop.resumed_s,)
+
+
+def stands_s(folder: Path) -> float:
+    """Into the bag: from when on the expert wants the arm to stand, to grasp."""
+    with open_bag(folder) as bag:
+        for message in bag.messages([POLICY]):
+            if stands(decoding.chunk_of(bag.decode(message), "policy", 0)):
+                return (message.log_ns - bag.start_ns) / 1e9
+    raise AssertionError("never stands")
+
+
+def stands(chunk: ActionChunk) -> bool:
+    return np.ptp(chunk.values[:, :6], axis=0).max() <= 1e-3
 
 
 def test_a_pressed_button_is_a_stop_that_somebody_asked_for(judge, demos, tmp_path):
@@ -241,6 +259,20 @@ def test_a_recorded_reset_and_disarm_are_followed(judge, demos, tmp_path):
     (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "disarmed", unchanged, (disarmed,)))
     assert episode.stops == ()
     assert episode.armed_s == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kept", [VERDICT, STATE])
+def test_what_was_armed_before_the_recording_began_is_armed_at_its_first_word(judge, demos, tmp_path, kept):
+    """By either topic, whichever is heard first. The arm stands just then: in motion it could not be armed."""
+    began_s = stands_s(demos[0])
+
+    def late(topic: str, data: bytes, at_s: float) -> bytes | None:
+        return None if topic in (VERDICT, STATE) and (at_s < began_s or topic != kept) else data
+
+    (episode,) = replayed(judge, rewritten(demos[0], tmp_path / "late", late))
+    assert (episode.stops, episode.not_armed) == ((), ())
+    with open_bag(demos[0]) as bag:
+        assert episode.armed_s == pytest.approx((bag.end_ns - bag.start_ns) / 1e9 - began_s, abs=0.3)
 
 
 def test_an_arming_that_the_replay_refuses_is_told(judge, demos, tmp_path):

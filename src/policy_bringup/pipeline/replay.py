@@ -2,13 +2,14 @@
 
 The monitor gets what the bag holds, in the order and at the times at which it was received, and ticks at the graph's
 rate. It is armed, disarmed, stopped and reset where the recording was. What it puts out moves nothing: the arm goes the
-way it went. Receive times stand for monotonic time and for ROS time.
+way it went, also where it would have been held, and the source follows that one. So only the first refusal of a stretch
+says what would have happened. Receive times stand for monotonic time and for ROS time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,13 +157,18 @@ class _Course:
             self._box_pressed = bool(decoded.data)
             self._monitor.step(EStop(self._box_pressed), now_ns)
         elif message.topic == VERDICT:
-            for status in decoded.status[1:]:
+            transitions = decoded.status[1:]
+            self._begin(decoded.status[:1] if not transitions else (), now_ns)
+            for status in transitions:
                 self._follow(values_of(status), now_ns)
-            self._begun = True
-        elif not self._begun and decoded.status:
-            self._begun = True
-            if values_of(decoded.status[0])["state"] in DRIVEN:  # armed before the recording began
-                self._wanted_ns = now_ns
+        else:
+            self._begin(decoded.status[:1], now_ns)
+
+    def _begin(self, said: Sequence[Any], now_ns: int) -> None:
+        """By the first word of safety: it may have been armed before the recording began."""
+        if not self._begun and said and values_of(said[0]).get("state") in DRIVEN:
+            self._wanted_ns = now_ns
+        self._begun = True
 
     def _measured(self, decoded: Any, now_ns: int) -> Measured:
         """As the safety node reads it."""
