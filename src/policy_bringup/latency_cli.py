@@ -49,7 +49,7 @@ class CalibrateLatency:
         before = load_latency(path.parent, deployment)
         if not deployment.latency and not self.dry_run:
             raise ConfigError(
-                f"{path}: latency: names no file to write to; add `latency: lateness.yaml`, or give --dry-run"
+                f"{path}: latency: names no file to write to; add `latency: measured_latency.yaml`, or give --dry-run"
             )
         with tempfile.TemporaryDirectory(prefix="policy_latency_") as scratch:
             report = Path(scratch) / "latency.json"

@@ -13,7 +13,7 @@ def deployment(config_folder):
 
 
 def test_the_shipped_deployment_changes_nothing(config_folder, deployment):
-    assert deployment.latency == "lateness.yaml"
+    assert deployment.latency == "measured_latency.yaml"
     assert load_latency(config_folder, deployment) == PUNCTUAL == Latency({}, 0.0)
 
 
@@ -23,12 +23,13 @@ def test_a_deployment_that_names_no_file_is_on_time(tmp_path, deployment):
 
 def test_what_is_written_is_read_and_says_what_it_is(tmp_path, deployment):
     known = Latency({"front": 0.0812, "wrist": 0.0}, 0.0375)
-    save_latency(tmp_path / "lateness.yaml", known)
+    save_latency(tmp_path / "measured_latency.yaml", known)
     assert load_latency(tmp_path, deployment) == known
     assert known.camera_ns("front") == 81_200_000
     assert known.camera_ns("nowhere") == 0
-    assert (tmp_path / "lateness.yaml").read_text().startswith("# How late this robot's cameras and its arm are, s.")
-    assert [path.name for path in tmp_path.iterdir()] == ["lateness.yaml"]
+    text = (tmp_path / "measured_latency.yaml").read_text()
+    assert text.startswith("# How late this robot's cameras and its arm are, s.")
+    assert [path.name for path in tmp_path.iterdir()] == ["measured_latency.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -43,18 +44,18 @@ def test_what_is_written_is_read_and_says_what_it_is(tmp_path, deployment):
     ],
 )
 def test_a_wrong_file_is_refused_with_key_and_range(tmp_path, deployment, text, sentence):
-    (tmp_path / "lateness.yaml").write_text(text)
+    (tmp_path / "measured_latency.yaml").write_text(text)
     with pytest.raises(ConfigError) as error:
         load_latency(tmp_path, deployment)
     assert sentence in str(error.value)
-    assert str(tmp_path / "lateness.yaml") in str(error.value)
+    assert str(tmp_path / "measured_latency.yaml") in str(error.value)
 
 
 def test_a_named_file_that_is_missing_is_refused(tmp_path, deployment):
-    with pytest.raises(ConfigError, match=r"lateness.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"measured_latency.yaml: cannot be read"):
         load_latency(tmp_path, deployment)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere/lateness.yaml: cannot be written"):
-        save_latency(tmp_path / "nowhere" / "lateness.yaml", PUNCTUAL)
+    with pytest.raises(ConfigError, match=r"nowhere/measured_latency.yaml: cannot be written"):
+        save_latency(tmp_path / "nowhere" / "measured_latency.yaml", PUNCTUAL)

@@ -73,7 +73,6 @@ def swayed(config_folder):
 def test_either_camera_is_found_as_late_as_it_is_made_to_within_5_ms(swayed, camera, late_s):
     watcher, least = swayed
     delay = delay_between(signal(watcher.moved), signal(watcher.seen[camera], late_s), 0.5, least, camera)
-    print(camera, late_s, delay)
     assert delay.seconds == pytest.approx(late_s, abs=0.005)
     assert delay.uncertainty_s < 0.015
 
@@ -83,6 +82,5 @@ def test_an_arm_is_found_as_much_later_as_it_is_made_to_within_2_ms(swayed, late
     watcher, least = swayed
     own = delay_between(signal(watcher.asked), signal(watcher.moved), 0.5, least, "actuator")
     delay = delay_between(signal(watcher.asked), signal(watcher.moved, late_s), 0.5, least, "actuator")
-    print(own, delay)
     assert 0.0 < own.seconds < 0.15
     assert delay.seconds - own.seconds == pytest.approx(late_s, abs=0.002)

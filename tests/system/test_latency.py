@@ -146,7 +146,7 @@ def test_known_lateness_is_found_and_written_where_the_deployment_reads_it(site,
 
 
 def test_a_stop_before_the_end_gives_a_sentence_and_no_number(site, domain_id, operator):
-    before = (site / "config" / "lateness.yaml").read_text()
+    before = (site / "config" / "measured_latency.yaml").read_text()
     process = calibrate(site, domain_id)
     try:
         operator.wait_for_an_offer()
@@ -161,4 +161,4 @@ def test_a_stop_before_the_end_gives_a_sentence_and_no_number(site, domain_id, o
     assert "not measured: safety is ESTOP before the motion was over: the e-stop is pressed" in said
     assert "nothing was measured" in said
     assert not (site / "rows.json").exists()
-    assert (site / "config" / "lateness.yaml").read_text() == before
+    assert (site / "config" / "measured_latency.yaml").read_text() == before
