@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -5,12 +7,16 @@ from hypothesis import strategies as st
 
 from policy_bringup.core.chunks import ChunkStream, delayed, remaining, value_at
 from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.robot import ColumnLimits
 from policy_bringup.core.types import ActionChunk
 
 MS = 1_000_000
 START = 1_700_000_000 * 1_000_000_000
 NAMES = ("tool.x", "tool.z", "gripper.width")
 MAX_STEP = np.array([0.03, 0.03, 0.08])
+WIDEST = 0.08
+LIMITS = tuple(ColumnLimits(n, -9.0, 9.0, s, 1.0, 10.0, 1.0, 0.01) for n, s in zip(NAMES, MAX_STEP, strict=True))
+WITHIN = (*LIMITS[:2], replace(LIMITS[2], lower=0.0, upper=WIDEST))
 STEPS, DT = 16, 0.05
 BLEND_S = 0.2
 REST = np.array([0.4, 0.3, 0.08])
@@ -47,7 +53,7 @@ def at(ms):
 
 
 def stream():
-    return ChunkStream(MAX_STEP, BLEND_S)
+    return ChunkStream(LIMITS, BLEND_S)
 
 
 def refusal(joiner, chunk, measured, now_ms):
@@ -342,7 +348,7 @@ def test_after_a_reset_the_next_chunk_is_a_first_one():
 
 @pytest.mark.parametrize("blend_s", [0.01, 0.049, 0.1])
 def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_s):
-    joiner, velocity = ChunkStream(MAX_STEP, blend_s), np.array([0.2, 0.1, 0.0])
+    joiner, velocity = ChunkStream(LIMITS, blend_s), np.array([0.2, 0.1, 0.0])
     joiner.join(moving(REST, velocity), REST, at(0))
     chunk = moving(REST + 0.1 * velocity, velocity, 100, steps=10)
     np.testing.assert_allclose(joiner.join(chunk, REST, at(120)).values, chunk.values, atol=1e-12)
@@ -352,7 +358,7 @@ def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_
 def test_what_a_late_arm_is_asked_for_is_what_is_due_when_it_gets_there(lead_ms):
     """A straight path, told by chunks at 20 Hz that arrive 30 ms after their pictures."""
     start, velocity = np.array([0.4, 0.3, 0.08]), np.array([0.1, -0.05, 0.0])
-    joiner = ChunkStream(MAX_STEP, BLEND_S, lead_ms / 1e3)
+    joiner = ChunkStream(LIMITS, BLEND_S, lead_ms / 1e3)
     for number in range(12):
         stamp_ms = 50.0 * number
         chunk = moving(start + velocity * stamp_ms / 1e3, velocity, stamp_ms)
@@ -363,7 +369,7 @@ def test_what_a_late_arm_is_asked_for_is_what_is_due_when_it_gets_there(lead_ms)
 
 
 def test_steps_that_a_late_arm_would_reach_too_late_are_trimmed():
-    joiner = ChunkStream(MAX_STEP, BLEND_S, 0.12)
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.12)
     joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
     joined = joiner.join(moving(REST, np.zeros(3), 50.0), REST, at(70.0))
     # 20 ms old: of steps due 50, 100, 150 ms after the picture, the first two would be reached after they are due.
@@ -373,12 +379,22 @@ def test_steps_that_a_late_arm_would_reach_too_late_are_trimmed():
 
 
 def test_a_chunk_whose_steps_a_late_arm_would_all_miss_is_refused():
-    joiner = ChunkStream(MAX_STEP, BLEND_S, 0.5)
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.5)
     joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
     assert "all its 8 steps are past" in refusal(joiner, moving(REST, np.zeros(3), 50.0, 8), REST, 50.0)
 
 
 def test_the_first_chunk_of_a_late_arm_begins_where_it_stands_like_any_other():
     chunk = moving(REST, np.array([0.1, 0.0, 0.0]))
-    joined = ChunkStream(MAX_STEP, BLEND_S, 0.2).join(chunk, REST, at(30.0))
+    joined = ChunkStream(LIMITS, BLEND_S, 0.2).join(chunk, REST, at(30.0))
     np.testing.assert_allclose(joined.values, faded_in(chunk))
+
+
+def test_a_robot_that_measures_a_hair_beyond_a_limit_is_not_asked_to_stay_there():
+    joined = ChunkStream(WITHIN, BLEND_S).join(moving(REST, [0.1, 0.0, 0.0]), beside(0.0, 0.0, 1e-6), at(0))
+    assert joined.values[:, 2].max() <= WIDEST
+
+
+def test_what_a_policy_itself_asks_for_beyond_a_limit_stays_to_be_seen():
+    joined = ChunkStream(WITHIN, BLEND_S).join(moving(beside(0.0, 0.0, 0.01), [0.0, 0.0, 0.0]), REST, at(0))
+    assert joined.values[-1, 2] == pytest.approx(WIDEST + 0.01)

@@ -42,6 +42,11 @@ def test_it_begins_and_ends_where_the_arm_stood_and_stays_there(policy, sway):
     assert sway.amplitude / 2 < np.abs(moved[:, 1]).max() <= sway.amplitude
 
 
+def test_fingers_that_measure_a_hair_too_wide_are_asked_for_their_widest(policy):
+    wide = HOME + np.array([0, 0, 0, 0, 0, 0, 1e-6, 0])
+    assert ask(policy, 0, wide).values[:, 6].max() <= 0.08
+
+
 def test_all_chunks_are_of_one_motion(policy):
     earlier, later = ask(policy, 40), ask(policy, 44)
     np.testing.assert_allclose(earlier.values[4:], later.values[:-4], atol=1e-12)

@@ -161,6 +161,11 @@ def test_after_a_reset_the_plan_starts_where_the_tool_is(expert, observe):
         assert chunk.values[0, 6] == pytest.approx(0.03, abs=0.002)
 
 
+def test_fingers_that_measure_a_hair_too_wide_are_asked_for_their_widest(expert, observe, robot):
+    chunk = expert.predict(observe(START_NS, (0.43, 0, 0.4, 0, 0, 0), cube(), width=robot.gripper.upper + 1e-6))
+    assert chunk.values[:, 6].max() <= robot.gripper.upper
+
+
 def test_a_low_object_is_not_grasped_through_the_table(play):
     low = replace(cube(), position=np.array([0.5, 0.0, 0.005]))
     assert play(low)[:, 2].min() >= 0.015 - 1e-9

@@ -13,11 +13,13 @@ pause, when every picture is like the one before, each chunk says that motion be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from policy_bringup.core.errors import ChunkRefused
+from policy_bringup.core.robot import ColumnLimits
 from policy_bringup.core.types import ActionChunk, Array
 
 
@@ -76,13 +78,16 @@ def _anchored(chunk: ActionChunk, stamp_ns: int, value: Array) -> ActionChunk:
 class ChunkStream:
     """One policy's chunks, joined. Deviations it may smooth are bounded; a jump it must not hide is refused.
 
-    max_step: `(columns,)`, largest distance of a chunk's first step from the measured values at standstill, else from
-    the path being executed at that moment. blend_s: time over which the old path fades out. lead_s: how late the
-    arm is; steps are asked for so much before they are due, and those that it would reach too late are trimmed.
+    limits: of the action columns. Their max_step is the largest distance of a chunk's first step from the measured
+    values at standstill, else from the path being executed at that moment. blend_s: time over which the old path fades
+    out. lead_s: how late the arm is; steps are asked for so much before they are due, and those that it would reach too
+    late are trimmed.
     """
 
-    def __init__(self, max_step: Array, blend_s: float, lead_s: float = 0.0) -> None:
-        self._max_step = max_step
+    def __init__(self, limits: Sequence[ColumnLimits], blend_s: float, lead_s: float = 0.0) -> None:
+        self._lower = np.array([limit.lower for limit in limits])
+        self._upper = np.array([limit.upper for limit in limits])
+        self._max_step = np.array([limit.max_step for limit in limits])
         self._lead_s = lead_s
         self._blend_s = blend_s
         self._path: ActionChunk | None = None
@@ -110,7 +115,9 @@ class ChunkStream:
         begun = delayed(chunk, now_ns)
         self._refuse_jump(begun.values[0] - measured, chunk.names, "the measured position")
         share = self._share(begun, now_ns)
-        return replace(begun, values=_mixed(measured, begun.values, share**2 * (3.0 - 2.0 * share)))
+        # Fingers at their stop may measure a hair beyond it: that is where the robot is, and nothing to ask for.
+        start = np.clip(measured, self._lower, self._upper)
+        return replace(begun, values=_mixed(start, begun.values, share**2 * (3.0 - 2.0 * share)))
 
     def _share(self, chunk: ActionChunk, now_ns: int) -> Array:
         """`(steps, 1)`: how much of the blending time is over at each step, 0 to 1."""

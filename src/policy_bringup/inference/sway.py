@@ -56,6 +56,7 @@ class SwayPolicy:
             raise ConfigError(f"sway: column: must be one of {', '.join(names)}, found '{sway.column}'")
         self._index = names.index(sway.column)
         self._limit, self._sway = limits[self._index], sway
+        self._lower, self._upper = (np.array([getattr(limit, end) for limit in limits]) for end in ("lower", "upper"))
         room = self._limit.upper - self._limit.lower
         if room < 2.0 * sway.amplitude:
             raise ConfigError(
@@ -81,7 +82,9 @@ class SwayPolicy:
         ObservationError where the motion would leave the limits."""
         chunk = self._hold.predict(observation)
         if self._middle is None:
-            self._middle, self._began_ns = chunk.values[0], observation.stamp_ns
+            # Fingers at their stop may measure a hair beyond it, and safety would refuse to ask for that.
+            self._middle = np.clip(chunk.values[0], self._lower, self._upper)
+            self._began_ns = observation.stamp_ns
         middle, limit, reach = self._middle[self._index], self._limit, self._sway.amplitude
         if not limit.lower + reach <= middle <= limit.upper - reach:
             raise ObservationError(self.cramped(float(middle)))

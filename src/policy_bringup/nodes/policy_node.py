@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import Image, JointState
@@ -75,9 +74,8 @@ class PolicyNode(BringupNode):
         self._proprioception = Proprioception(self.robot, chain)
         spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
         self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, self._latency)
-        max_step = np.array([limit.max_step for limit in self.deployment.limits])
         lead_s = self._latency.actuator_s if self._config.ask_ahead else 0.0
-        self._stream = ChunkStream(max_step, self._config.blend_s, lead_s)
+        self._stream = ChunkStream(self.deployment.limits, self._config.blend_s, lead_s)
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged: bool | None = None  # until safety has said who drives

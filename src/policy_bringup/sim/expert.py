@@ -74,7 +74,9 @@ class Expert:
         state = observation.state[-1]
         tool = columns_to_pose(state[self._tool : self._tool + 6], self._robot.tool_reference)
         if not self._stages:
-            width, target = 2.0 * float(state[self._finger]), _pose(state[self._object :])
+            gripper, target = self._robot.gripper, _pose(state[self._object :])
+            # Fingers at their stop may measure a hair beyond it, and safety would rightly refuse to ask for that.
+            width = float(np.clip(2.0 * state[self._finger], gripper.lower, gripper.upper))
             self._stages = plan_grasp(self._robot, tool, width, target, self._pace)
             self._elapsed_s = 0.0
         elif not self._lags(tool):

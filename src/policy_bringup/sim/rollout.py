@@ -112,7 +112,7 @@ class ClosedLoop:
         self._proprioception = Proprioception(robot, chain)
         ages = (graph.topic(name).stale_s for name in ("camera/{camera}/image_raw", "joint_states"))
         self._builder = ObservationBuilder(spec, *ages)
-        self._stream = ChunkStream(np.array([limit.max_step for limit in deployment.limits]), stack.blend_s)
+        self._stream = ChunkStream(deployment.limits, stack.blend_s)
         self._cameras = [image.camera for image in spec.images]
         self._action, self._width = action, action.names.index(GRIPPER_COLUMNS[0])
         self._epoch_ns = _EPOCH_NS
