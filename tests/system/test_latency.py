@@ -1,7 +1,4 @@
-"""`policy calibrate-latency` over real topics: it finds lateness that was put there, and moves nothing unasked.
-
-Not collected yet: the machine was never quiet enough to run it to its end. When it has passed, name it test_latency.py.
-"""
+"""`policy calibrate-latency` over real topics: it finds lateness that was put there, and moves nothing unasked."""
 
 import json
 import os
@@ -151,7 +148,7 @@ def test_a_stop_before_the_end_gives_a_sentence_and_no_number(site, domain_id, o
     try:
         operator.wait_for_an_offer()
         assert operator.listener.call(operator.arm, SetBool.Request(data=True)).success
-        operator.listener.wait(lambda: operator.states[-1]["state"] == "ACTIVE", 10.0, "ACTIVE")
+        operator.listener.wait(lambda: operator.health.get("latency") == "measures", 10.0, "the begin of the motion")
         assert operator.listener.call(operator.stop, SetBool.Request(data=True)).success
         operator.listener.wait(lambda: process.poll() is not None, 20.0, "the end")
     finally:
