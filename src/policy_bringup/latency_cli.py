@@ -15,10 +15,8 @@ import tyro
 from policy_bringup import runner, tables
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError
-from policy_bringup.core.latency import Latency, load_latency, save_latency
+from policy_bringup.core.latency import ACTUATOR, CAMERA, Latency, check, load_latency, save_latency
 from policy_bringup.core.startup import TRIAL_SEED, Options
-
-ACTUATOR, CAMERA = "actuator", "camera "
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,9 @@ class CalibrateLatency:
         rows = json_format.loads(text)
         tables.print_latencies(rows)
         if not self.dry_run:
-            save_latency(path.parent / deployment.latency, merged(before, rows))
+            after = merged(before, rows)
+            check(after, deployment, path.parent / deployment.latency)
+            save_latency(path.parent / deployment.latency, after)
             print(f"written to {path.parent / deployment.latency}; what was not measured stays as it was")
         return 1 if any("failed" in row for row in rows.values()) else 0
 
@@ -84,7 +84,8 @@ class CalibrateLatency:
 
 
 def merged(before: Latency, rows: Mapping[str, Mapping[str, Any]]) -> Latency:
-    """What was measured in the place of what was known, to the tenth of a millisecond; what seems early is on time."""
+    """What was measured in the place of what was known, to the tenth of a millisecond. What seems early, by at most
+    core.delays.EARLIEST_S, is on time."""
     found = {name: max(0.0, round(float(row["s"]), 4)) for name, row in rows.items() if "s" in row}
     cameras = {name.removeprefix(CAMERA): s for name, s in found.items() if name.startswith(CAMERA)}
     return Latency({**before.cameras, **cameras}, found.get(ACTUATOR, before.actuator_s))

@@ -390,6 +390,31 @@ def test_the_first_chunk_of_a_late_arm_begins_where_it_stands_like_any_other():
     np.testing.assert_allclose(joined.values, faded_in(chunk))
 
 
+def test_a_late_arm_is_spared_a_jump_like_any_other():
+    """Each side of the limit, between the path being executed and the first step that is not trimmed."""
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.12)
+    joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
+    said = refusal(joiner, moving(beside(0.0301, 0.0, 0.0), np.zeros(3), 50.0), REST, 70.0)
+    assert said == "tool.x would jump by +0.0301 from the path being executed; allowed is 0.0300"
+    assert joiner.join(moving(beside(0.0299, 0.0, 0.0), np.zeros(3), 50.0), REST, at(70.0)) is not None
+
+
+def test_the_first_chunk_of_a_late_arm_may_not_begin_elsewhere():
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.2)
+    said = refusal(joiner, moving(beside(0.0301, 0.0, 0.0), np.zeros(3)), REST, 30.0)
+    assert said == "tool.x would jump by +0.0301 from the measured position; allowed is 0.0300"
+
+
+@given(st.floats(0.0, 0.4), st.floats(-20.0, 200.0))
+def test_no_step_of_a_late_arm_is_asked_for_in_the_past_or_before_its_picture(lead_s, age_ms):
+    joiner = ChunkStream(LIMITS, BLEND_S, lead_s)
+    joiner.join(moving(REST, np.zeros(3), 0.0), REST, at(0.0))
+    joined = joiner.join(moving(REST, np.zeros(3), 50.0), REST, at(50.0 + age_ms))
+    assert joined.times_s[0] > max(0.0, age_ms / 1e3) - 1e-9
+    np.testing.assert_allclose(np.diff(joined.times_s), DT)
+    assert joined.times_s[-1] == pytest.approx(STEPS * DT - lead_s)
+
+
 def test_a_robot_that_measures_a_hair_beyond_a_limit_is_not_asked_to_stay_there():
     joined = ChunkStream(WITHIN, BLEND_S).join(moving(REST, [0.1, 0.0, 0.0]), beside(0.0, 0.0, 1e-6), at(0))
     assert joined.values[:, 2].max() <= WIDEST

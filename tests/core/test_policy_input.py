@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_bringup.core.errors import ObservationError
-from policy_bringup.core.latency import PUNCTUAL, Latency
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Column, ImageSample, ImageSpec, ObservationSpec, StateSample
 
@@ -165,7 +165,9 @@ def test_a_late_camera_is_aligned_with_what_its_pictures_show():
 
 
 def test_a_camera_that_is_on_time_is_left_as_it_is():
-    late, punctual = (PolicyInput(SPEC, 20.0, tool_of, latency) for latency in (Latency({"front": 0.0}, 0.1), PUNCTUAL))
+    late, punctual = (
+        PolicyInput(SPEC, 20.0, tool_of, latency) for latency in (Latency({"front": 0.0}, 0.1), UNMEASURED)
+    )
     for kind, us in in_order():
         hand_over(late, kind, us)
         hand_over(punctual, kind, us)

@@ -57,4 +57,5 @@ def test_latencies_show_how_late_how_sure_and_why_one_is_not_known():
 def test_what_was_measured_replaces_what_was_known_and_nothing_is_early():
     rows = {"camera front": {"s": 0.08123}, "camera wrist": {"failed": "no"}, "actuator": {"s": -0.002}}
     assert merged(Latency({"wrist": 0.03}, 0.1), rows) == Latency({"wrist": 0.03, "front": 0.0812}, 0.0)
-    assert merged(Latency({}, 0.1), {"actuator": {"failed": "no"}}) == Latency({}, 0.1)
+    for known in (0.1, None):
+        assert merged(Latency({}, known), {"actuator": {"failed": "no"}}) == Latency({}, known)

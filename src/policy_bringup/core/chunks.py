@@ -131,7 +131,8 @@ class ChunkStream:
         return share
 
     def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
-        ahead = remaining(replace(chunk, times_s=chunk.times_s - self._lead_s), now_ns)
+        # Not before its own stamp either, which may lie a little in the future: a table's times are not negative.
+        ahead = remaining(replace(chunk, times_s=chunk.times_s - self._lead_s), max(now_ns, chunk.stamp_ns))
         if ahead is None:
             late_ms = (now_ns - chunk.stamp_ns) / 1e6
             raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")

@@ -18,8 +18,8 @@ from policy_bringup.core.types import Array
 
 STEP_S = 0.005
 """Between two delays that are tried; the best lies on a parabola through three."""
-EARLIEST_S = -0.1
-"""An effect may seem to come before its cause when two stamps disagree; beyond that it is no effect."""
+EARLIEST_S = -0.03
+"""An effect on time may seem to come before its cause by chance. Further before it, two stamps disagree: no delay."""
 COMPONENTS = 4
 """Principal components of an effect that are looked at."""
 LIKENESS = 0.8
@@ -28,6 +28,8 @@ PARTS = 6
 T_95 = 2.571
 """Student's t for 95 % and PARTS - 1 degrees of freedom."""
 LEAST_SAMPLES = 60
+MOST_UNSURE_S = 0.03
+"""Half the width of a delay's 95 % interval: beyond about a picture at 30 Hz it is no measurement."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,8 @@ def delay_between(cause: Signal, effect: Signal, longest_s: float, least_motion:
     """The delay, from EARLIEST_S to `longest_s`.
 
     least_motion: standard deviation of the cause from which on there is something to be seen, in its unit. Raises
-    MeasurementError beginning with `what`: too few samples, no motion, no likeness, no delay within the range.
+    MeasurementError beginning with `what`: too few samples, no motion, no likeness, no delay within the range, or none
+    that is sure to MOST_UNSURE_S.
     """
     tried = np.arange(EARLIEST_S - STEP_S, longest_s + 1.5 * STEP_S, STEP_S)
     times, values = _within(cause, effect, tried, what)
@@ -66,18 +69,31 @@ def delay_between(cause: Signal, effect: Signal, longest_s: float, least_motion:
     centred = shifted - shifted.mean(axis=1, keepdims=True)
     components = _components(values)
     explained = np.square(centred @ components).sum(axis=1) / np.maximum(np.square(centred).sum(axis=1), 1e-30)
-    best = int(explained.argmax())
-    likeness = float(explained[best])
-    if not likeness >= LIKENESS:
-        raise MeasurementError(
-            f"{what}: cannot be measured, it does not follow the motion: likeness {likeness:.2f}; "
-            f"needed is {LIKENESS:g}"
-        )
-    if not 0 < best < len(tried) - 1:
-        raise MeasurementError(f"{what}: is not from {EARLIEST_S:g} to {longest_s:g} s")
+    best = _best(explained, f"from {EARLIEST_S:g} to {longest_s:g} s", what)
     seconds = _valley(tried, 1.0 - explained, best)
     rebuilt = components @ (components.T @ centred[best]) + shifted[best].mean()
-    return Delay(seconds, _uncertainty(tried, shifted, rebuilt, best), likeness)
+    uncertainty_s = _uncertainty(tried, shifted, rebuilt, best)
+    if not uncertainty_s <= MOST_UNSURE_S:
+        raise MeasurementError(
+            f"{what}: cannot be measured, it is {seconds * 1e3:.0f} ± {uncertainty_s * 1e3:.0f} ms late; "
+            f"allowed is ± {MOST_UNSURE_S * 1e3:g} ms"
+        )
+    return Delay(seconds, uncertainty_s, float(explained[best]))
+
+
+def _best(explained: Array, searched: str, what: str) -> int:
+    """Which of the delays that are tried explains most, unless it is at their edge or explains too little."""
+    best = int(explained.argmax())
+    if not explained[best] >= LIKENESS:
+        raise MeasurementError(
+            f"{what}: cannot be measured, it does not follow the motion: likeness {explained[best]:.2f}; "
+            f"needed is {LIKENESS:g}"
+        )
+    if not 0 < best < len(explained) - 1:
+        raise MeasurementError(
+            f"{what}: cannot be measured, its delay is not {searched}: do all stamps come from one clock?"
+        )
+    return best
 
 
 def _within(cause: Signal, effect: Signal, tried: Array, what: str) -> tuple[Array, Array]:
@@ -98,9 +114,13 @@ def _within(cause: Signal, effect: Signal, tried: Array, what: str) -> tuple[Arr
 def _components(values: Array) -> Array:
     """`(n, k)` -> up to COMPONENTS orthonormal columns `(n, c)`, each of mean 0; none if nothing changes."""
     centred = values - values.mean(axis=0)
-    # Of the small matrix of moments against moments, not of the large one of moments against pixels.
-    strengths, vectors = np.linalg.eigh(centred @ centred.T)
+    # Of the smaller of two matrices: value against value for an arm, moment against moment for a picture's pixels.
+    tall = centred.shape[0] > centred.shape[1]
+    strengths, vectors = np.linalg.eigh(centred.T @ centred if tall else centred @ centred.T)
     kept: Array = vectors[:, strengths > 1e-12 * max(1.0, float(np.square(values).sum()))][:, -COMPONENTS:]
+    if tall:
+        kept = centred @ kept
+        kept /= np.linalg.norm(kept, axis=0)
     return kept
 
 

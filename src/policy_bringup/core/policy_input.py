@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from policy_bringup.core import graph
-from policy_bringup.core.latency import PUNCTUAL, Latency
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import ImageSample, Observation, ObservationSpec, StateSample
@@ -27,7 +27,7 @@ class PolicyInput:
 
     def __init__(
         self, spec: ObservationSpec, rate_hz: float, derive: Callable[[StateSample], StateSample],
-        latency: Latency = PUNCTUAL,
+        latency: Latency = UNMEASURED,
     ) -> None:  # fmt: skip
         self.cameras = tuple(image.camera for image in spec.images)
         self.reads_object = OBJECT_COLUMN in spec.names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from policy_bringup.core.errors import EpisodeError, PolicyBringupError
 from policy_bringup.core.fingerprints import contract_sha256
-from policy_bringup.core.latency import PUNCTUAL, Latency
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Contract, StateSample
 from policy_bringup.episodes.frames import read_frames, save_frames
 from policy_bringup.episodes.journal import JOURNAL_FILE
@@ -30,7 +30,7 @@ class Conversion:
     contract: Contract
     rate_hz: float
     derive: Callable[[], Derive]
-    latency: Latency = PUNCTUAL
+    latency: Latency = UNMEASURED
 
     def mark(self, bag: Path) -> dict[str, str | float | int]:
         """What a finished folder says: the same words mean that nothing would change. Raises EpisodeError."""

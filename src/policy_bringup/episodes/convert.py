@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.latency import PUNCTUAL, Latency
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Contract
 from policy_bringup.episodes.conversion import Conversion, Derive, Job, convert_one, is_finished
 from policy_bringup.episodes.convert_ray import on_ray
@@ -47,7 +47,7 @@ def convert(
     workers: int,
     ray_address: str | None = None,
     progress: Progress | None = None,
-    latency: Latency = PUNCTUAL,
+    latency: Latency = UNMEASURED,
 ) -> ConvertReport:
     """Writes the frames of each bag into a folder of its name in `out`, with the bag's journal; skips finished ones.
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.core.fingerprints import contract_sha256
-from policy_bringup.core.latency import PUNCTUAL, Latency
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Array, Contract, Observation, Pixels, StateSample
 from policy_bringup.episodes.driving import Driving, read_driving
 from policy_bringup.episodes.layout import PARTIAL
@@ -57,7 +57,7 @@ def read_frames(
     rate_hz: float,
     derive: Callable[[StateSample], StateSample],
     keep_idle: bool = False,
-    latency: Latency = PUNCTUAL,
+    latency: Latency = UNMEASURED,
 ) -> Frames:
     """The frames of the bag in `folder`, at a mean rate of at most `rate_hz`.
 

@@ -17,8 +17,8 @@ from policy_bringup.inference.scripted import HoldPolicy
 class Sway:
     """config/latency.yaml: how the arm moves while lateness is measured.
 
-    column: of the action, in whose unit the amplitude is. frequencies: of the sines that are added up; several that do
-    not divide each other, so that no delay looks like another. The motion swells and dies down over `ramp_s`.
+    column: of the action, in whose unit the amplitude is. frequencies_hz: of the sines that are added up; several that
+    do not divide each other, so that no delay looks like another. The motion swells and dies down over `ramp_s`.
     """
 
     column: str = required()

@@ -19,7 +19,7 @@ from policy_bringup.core import decoding
 from policy_bringup.core.config import load
 from policy_bringup.core.delays import Delay, Signal, delay_between
 from policy_bringup.core.errors import MeasurementError, ObservationError
-from policy_bringup.core.latency import LONGEST_ACTUATOR_S, LONGEST_CAMERA_S
+from policy_bringup.core.latency import ACTUATOR, CAMERA, LONGEST_ACTUATOR_S, LONGEST_CAMERA_S
 from policy_bringup.core.thumbnail import thumbnail
 from policy_bringup.core.types import Array
 from policy_bringup.inference.sway import Sway, SwayPolicy
@@ -123,12 +123,12 @@ class LatencyNode(BringupNode):
         moved, asked = _signal(self._moved), _signal(self._asked)
         least = MOTION * self._sway.amplitude
         measured: dict[str, Callable[[], Delay]] = {
-            f"camera {camera}": partial(
+            f"{CAMERA}{camera}": partial(
                 delay_between, moved, _signal(seen), LONGEST_CAMERA_S, least, f"camera '{camera}'"
             )
             for camera, seen in self._seen.items()
         }
-        measured["actuator"] = partial(delay_between, asked, moved, LONGEST_ACTUATOR_S, least, "actuator")
+        measured[ACTUATOR] = partial(delay_between, asked, moved, LONGEST_ACTUATOR_S, least, "actuator")
         rows: dict[str, dict[str, Any]] = {}
         for name, measure in measured.items():
             try:
@@ -143,11 +143,9 @@ class LatencyNode(BringupNode):
 
 
 def _signal(samples: list[tuple[int, Any]]) -> Signal:
-    """In order of time, one sample per stamp, s since the epoch's present day (to be exact in floating point)."""
+    """In order of time, one sample per stamp; s since the epoch, to a microsecond in floating point."""
     ordered = dict(sorted(samples, key=lambda sample: sample[0]))
-    stamps = np.array(list(ordered), dtype=np.int64)
-    day_ns = 86_400_000_000_000
-    return Signal((stamps % (7 * day_ns)).astype(np.float64) / 1e9, np.array(list(ordered.values()), dtype=np.float64))
+    return Signal(np.array(list(ordered), dtype=np.float64) / 1e9, np.array(list(ordered.values()), dtype=np.float64))
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from policy_bringup.core.chunks import ChunkStream
 from policy_bringup.core.config import bounded, load, required
 from policy_bringup.core.errors import ChunkRefused, ConfigError, EpisodeError, ObservationError
 from policy_bringup.core.interfaces import Policy
-from policy_bringup.core.latency import PUNCTUAL, load_latency
+from policy_bringup.core.latency import UNMEASURED, Latency, load_latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
 from policy_bringup.episodes.stop_record import default_folder
@@ -64,7 +64,6 @@ class PolicyNode(BringupNode):
         """Loads the policy and subscribes to what its contract reads."""
         self._config = load_parameters(self, self.config_path, PolicyConfig)
         self._gate: StartGate | None = None
-        self._latency = load_latency(self.config_folder, self.deployment)
         self._policy = self._load()
         self._action = self._policy.contract.action
         if self._action.names != self.deployment.contract.action.names:
@@ -73,8 +72,8 @@ class PolicyNode(BringupNode):
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
-        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, self._latency)
-        lead_s = self._latency.actuator_s if self._config.ask_ahead else 0.0
+        latency, lead_s = self._lateness()
+        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, latency)
         self._stream = ChunkStream(self.deployment.limits, self._config.blend_s, lead_s)
         self._lock = threading.Lock()
         self._measured: Array | None = None
@@ -119,7 +118,6 @@ class PolicyNode(BringupNode):
 
             return load_expert(self.deployment.contract, self.robot)
         if source == "latency":
-            self._latency = PUNCTUAL  # what is to be measured is not corrected for
             return SwayPolicy(
                 self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
             )
@@ -134,6 +132,16 @@ class PolicyNode(BringupNode):
         check = StartCheck(bundle.manifest.fingerprint, spec, self._config.start, pictures)
         self._gate = StartGate(check, self._evidence(), self.get_logger().warning)
         return policy
+
+    def _lateness(self) -> tuple[Latency, float]:
+        """Of cameras and arm; what is being measured is not corrected for."""
+        if text_parameter(self, "source") == "latency":
+            return UNMEASURED, 0.0
+        latency = load_latency(self.config_folder, self.deployment)
+        try:
+            return latency, latency.lead_s(self._config.ask_ahead)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from None
 
     def _evidence(self) -> Path | None:
         """Where pictures of a refused start go: the parameter, else this user's state folder."""
