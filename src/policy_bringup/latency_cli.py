@@ -50,17 +50,15 @@ class CalibrateLatency:
                 f"{path}: latency: names no file to write to; add `latency: measured_latency.yaml`, or give --dry-run"
             )
         with tempfile.TemporaryDirectory(prefix="policy_latency_") as scratch:
-            report = Path(scratch) / "latency.json"
+            report = (self.json or Path(scratch) / "latency.json").absolute()
+            report.unlink(missing_ok=True)
             ending = runner.run(self._options(path, report))
             if not report.is_file():
                 if ending.node is not None and ending.code == 0:
                     ending = replace(ending, code=1)
                 print("policy calibrate-latency: nothing was measured", file=sys.stderr)
                 return ending.code
-            text = report.read_text(encoding="utf-8")
-        if self.json:
-            self.json.write_text(text, encoding="utf-8")
-        rows = json_format.loads(text)
+            rows = json_format.loads(report.read_text(encoding="utf-8"))
         tables.print_latencies(rows)
         if not self.dry_run:
             after = merged(before, rows)

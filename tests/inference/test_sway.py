@@ -8,7 +8,7 @@ from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError, ObservationError
 from policy_bringup.core.interfaces import Policy
 from policy_bringup.core.types import Observation
-from policy_bringup.inference.sway import Sway, SwayPolicy
+from policy_bringup.inference.sway import HOLD_S, Sway, SwayPolicy
 
 PERIOD_NS = 50_000_000
 HOME = np.array([[0.43, 0.02, 0.4, 0.0, 0.0, 0.0, 0.08, 0.0]])
@@ -39,7 +39,25 @@ def test_it_begins_and_ends_where_the_arm_stood_and_stays_there(policy, sway):
     np.testing.assert_allclose(chunks[-1].values, np.tile(HOME, (16, 1)))
     moved = np.array([chunk.values[0] for chunk in chunks]) - HOME
     assert np.ptp(moved, axis=0).tolist() == pytest.approx([0, np.ptp(moved[:, 1]), 0, 0, 0, 0, 0, 0])
-    assert sway.amplitude / 2 < np.abs(moved[:, 1]).max() <= sway.amplitude
+    assert sway.amplitude / 2 < np.abs(moved[:, 1]).max() <= sway.amplitude + 1e-12
+
+
+def test_the_motion_is_a_pattern_and_then_a_step_to_one_side_and_back(sway):
+    step_s = sway.duration_s - 2.0 * (sway.step_s + HOLD_S)
+    pattern, whole = sway.at(np.arange(0.0, step_s, 0.01)), sway.at(np.arange(0.0, sway.duration_s + 2.0, 0.01))
+    assert np.count_nonzero(np.diff(np.sign(pattern[1:-1]))) > 10
+    up, back = step_s + sway.step_s, sway.duration_s - HOLD_S
+    for moment, share in ((step_s, 0), (up - sway.step_s / 2, 0.5), (up, 1), (up + HOLD_S, 1), (back, 0)):
+        assert sway.at(np.array([moment])) == pytest.approx(share * sway.amplitude, abs=1e-9)
+    assert np.all(whole[round(back * 100) :] == pytest.approx(0.0, abs=1e-9))
+
+
+def test_beside_a_limit_a_rounding_error_does_not_ask_for_more(policy, deployment, sway):
+    limit = next(limit for limit in deployment.limits if limit.name == sway.column)
+    state = HOME.copy()
+    state[0, 1] = limit.upper - sway.amplitude
+    asked = np.concatenate([ask(policy, number, state).values[:, 1] for number in range(round(sway.duration_s * 20))])
+    assert asked.max() == limit.upper
 
 
 def test_fingers_that_measure_a_hair_too_wide_are_asked_for_their_widest(policy):
@@ -99,6 +117,8 @@ def test_a_column_that_is_not_there_or_has_no_room_is_refused(deployment, sway):
         ("amplitude: 0.2", "amplitude: must be a number from 0.001 to 0.1 m or rad, found 0.2"),
         ("frequencies_hz: [9.0]", r"frequencies_hz\[0\]: must be a number from 0.1 to 3 Hz, found 9.0"),
         ("frequencies_hz: []", "frequencies_hz: must name at least one"),
+        ("duration_s: 6.9", "duration_s: must be at least 7 s: two ramps, 3 s between, and the step"),
+        ("step_s: 0.05", "step_s: must be a number from 0.1 to 2 s, found 0.05"),
         ("duration_s: 4.0", "duration_s: must be a number from 5 to 120 s, found 4.0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A policy that sways the arm to and fro where it stands: the motion by which lateness is measured."""
+"""A policy that sways the arm where it stands, then moves it by a step: the motion by which lateness is measured."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from policy_bringup.core.robot import ColumnLimits
 from policy_bringup.core.types import ActionChunk, Array, Contract, Observation
 from policy_bringup.inference.scripted import HoldPolicy
 
+HOLD_S = 0.7
+"""How long the arm stands after each half of the step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sway:
     """config/latency.yaml: how the arm moves while lateness is measured.
 
-    column: of the action, in whose unit the amplitude is. frequencies_hz: of the sines that are added up; several that
-    do not divide each other, so that no delay looks like another. The motion swells and dies down over `ramp_s`.
+    column: of the action, in whose unit the amplitude is. A pattern: frequencies_hz of the sines that are added up;
+    several that do not divide each other, so that no delay looks like another. It swells and dies down over `ramp_s`.
+    Then a step as far as the amplitude, taken in step_s, held for HOLD_S, and back: sudden, as far as limits allow.
+    duration_s: of all.
     """
 
     column: str = required()
     amplitude: float = bounded(0.001, 0.1, "m or rad")
+    step_s: float = bounded(0.1, 2.0, "s")
     frequencies_hz: tuple[float, ...] = bounded(0.1, 3.0, "Hz")
     ramp_s: float = bounded(0.5, 5.0, "s")
     duration_s: float = bounded(5.0, 120.0, "s")
@@ -30,17 +36,26 @@ class Sway:
     def __post_init__(self) -> None:
         if not self.frequencies_hz:
             raise ValueError("frequencies_hz: must name at least one")
-        if self.duration_s < 2.0 * self.ramp_s + 3.0:
-            raise ValueError(f"duration_s: must be at least {2.0 * self.ramp_s + 3.0:g} s: two ramps and 3 s between")
+        least_s = 2.0 * (self.ramp_s + self.step_s + HOLD_S) + 3.0
+        if self.duration_s < least_s:
+            raise ValueError(f"duration_s: must be at least {least_s:g} s: two ramps, 3 s between, and the step")
 
     def at(self, times_s: Array) -> Array:
-        """Distance from the middle at times since the beginning: 0 before and after, never beyond the amplitude."""
-        edge = np.minimum(times_s, self.duration_s - times_s) / self.ramp_s
-        share = np.clip(edge, 0.0, 1.0)
-        swell = share**2 * (3.0 - 2.0 * share)
-        waves = sum(np.sin(2.0 * np.pi * f * times_s) for f in self.frequencies_hz)
-        result: Array = self.amplitude / len(self.frequencies_hz) * swell * waves
+        """Distance from the middle at times since the beginning, s: 0 before and after, never beyond the amplitude."""
+        back_s = self.duration_s - HOLD_S - self.step_s
+        step_s = back_s - HOLD_S - self.step_s
+        swell = _eased(np.minimum(times_s, step_s - times_s) / self.ramp_s)
+        waves = sum(np.sin(2.0 * np.pi * f * times_s) for f in self.frequencies_hz) / len(self.frequencies_hz)
+        step = _eased((times_s - step_s) / self.step_s) - _eased((times_s - back_s) / self.step_s)
+        result: Array = self.amplitude * (swell * waves + step)
         return result
+
+
+def _eased(share: Array) -> Array:
+    """From 0 to 1 without a corner, while `share` goes from 0 to 1."""
+    within = np.clip(share, 0.0, 1.0)
+    eased: Array = within**2 * (3.0 - 2.0 * within)
+    return eased
 
 
 class SwayPolicy:
@@ -89,7 +104,9 @@ class SwayPolicy:
         if not limit.lower + reach <= middle <= limit.upper - reach:
             raise ObservationError(self.cramped(float(middle)))
         values = np.tile(self._middle, (len(chunk.values), 1))
-        values[:, self._index] += self._sway.at((observation.stamp_ns - self._began_ns) / 1e9 + chunk.times_s)
+        aside = self._sway.at((observation.stamp_ns - self._began_ns) / 1e9 + chunk.times_s)
+        # There is room for it; clipped because a sum may be beyond a limit by a rounding error.
+        values[:, self._index] = np.clip(middle + aside, limit.lower, limit.upper)
         return replace(chunk, values=values)
 
     def cramped(self, middle: float) -> str:

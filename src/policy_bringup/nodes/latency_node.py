@@ -34,7 +34,7 @@ DEPTH = 50
 TAIL_S = 1.0
 """Listened to after the motion: what is late is still on its way."""
 MOTION = 0.2
-"""Least standard deviation of the motion, as a share of the amplitude; the nominal one has 0.37."""
+"""Least standard deviation of the motion, as a share of the amplitude; the nominal one has 0.4."""
 
 
 class LatencyNode(BringupNode):
