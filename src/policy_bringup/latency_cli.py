@@ -15,7 +15,7 @@ import tyro
 from policy_bringup import runner, tables
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError
-from policy_bringup.core.latency import ACTUATOR, CAMERA, Latency, check, load_latency, save_latency
+from policy_bringup.core.latency import ACTUATOR, CAMERA, Latency, check_latency, load_latency, save_latency
 from policy_bringup.core.startup import TRIAL_SEED, Options
 
 
@@ -62,7 +62,7 @@ class CalibrateLatency:
         tables.print_latencies(rows)
         if not self.dry_run:
             after = merged(before, rows)
-            check(after, deployment, path.parent / deployment.latency)
+            check_latency(after, deployment, path.parent / deployment.latency)
             save_latency(path.parent / deployment.latency, after)
             print(f"written to {path.parent / deployment.latency}; what was not measured stays as it was")
         return 1 if any("failed" in row for row in rows.values()) else 0

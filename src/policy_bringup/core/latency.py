@@ -62,16 +62,16 @@ UNMEASURED = Latency()
 
 
 def load_latency(config_folder: Path, deployment: Deployment) -> Latency:
-    """What the deployment's file says; UNMEASURED if it names none. Raises ConfigError, also for what check refuses."""
+    """What the deployment's file says; UNMEASURED if it names none. Raises ConfigError, also for what check_latency refuses."""
     if not deployment.latency:
         return UNMEASURED
     path = config_folder / deployment.latency
     latency = load(path, Latency)
-    check(latency, deployment, path)
+    check_latency(latency, deployment, path)
     return latency
 
 
-def check(latency: Latency, deployment: Deployment, path: Path) -> None:
+def check_latency(latency: Latency, deployment: Deployment, path: Path) -> None:
     """Raises ConfigError, naming the file `path`, for what the deployment cannot work with: a camera that it does not
     have; one so late that every action would be too old; an arm so late that less than the steps to be executed would
     be left of a chunk."""
