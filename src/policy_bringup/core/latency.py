@@ -62,7 +62,10 @@ UNMEASURED = Latency()
 
 
 def load_latency(config_folder: Path, deployment: Deployment) -> Latency:
-    """What the deployment's file says; UNMEASURED if it names none. Raises ConfigError, also for what check_latency refuses."""
+    """What the deployment's file says; UNMEASURED if it names none.
+
+    Raises ConfigError, also for what check_latency refuses.
+    """
     if not deployment.latency:
         return UNMEASURED
     path = config_folder / deployment.latency
