@@ -79,11 +79,13 @@ class Witness:
         """The arm follows nobody before safety was armed since it started."""
         wait, node = self.listener.wait, self.listener.node
         wait(lambda: self.safety["state"] == "READY", 60.0, "READY")
-        self.listener.call(node.create_client(Trigger, "arm/home"), Trigger.Request())
+        home = node.create_client(Trigger, "arm/home")
+        homing = lambda: self.listener.call(home, Trigger.Request()).success  # noqa: E731
+        wait(homing, 30.0, "an arm node that knows where the arm is")
         wait(lambda: self.safety["offered"] == "home", 30.0, "homing that asks to be armed")
         arm = node.create_client(SetBool, "safety/arm")
         assert self.listener.call(arm, SetBool.Request(data=True)).success
-        wait(lambda: self.safety["state"] == "ACTIVE", 15.0, "ACTIVE")
+        wait(self.follows, 60.0, "the arm following safety")
         assert self.listener.call(arm, SetBool.Request(data=False)).success
 
     def follows(self) -> bool:
@@ -153,7 +155,6 @@ def witness(deploy, listener, tmp_path: Path) -> Iterator[Witness]:
     with deploy(deployment=deployment, source="none", teleop_device="joy"):
         witness = Witness(listener)
         witness.let_it_home()
-        listener.wait(witness.follows, 60.0, "the arm following safety")
         yield witness
 
 
