@@ -19,6 +19,7 @@ from policy_bringup.core.startup import TRIAL_SEED, Options
 from policy_bringup.core.trials import load_report
 from policy_bringup.episodes_cli import Episodes
 from policy_bringup.evaluate_cli import Advise, Evaluate
+from policy_bringup.latency_cli import CalibrateLatency
 from policy_bringup.learn_cli import Learn
 from policy_bringup.learning_cli import Train
 from policy_bringup.why_cli import Why
@@ -206,6 +207,7 @@ Command = (
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
+    | Annotated[CalibrateLatency, tyro.conf.subcommand("calibrate-latency")]
     | Annotated[Compress, tyro.conf.subcommand("compress")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Advise, tyro.conf.subcommand("advise")]

@@ -17,6 +17,7 @@ from policy_bringup.core import graph
 from policy_bringup.core.config import load
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import EpisodeError
+from policy_bringup.core.latency import load_latency
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.journal import Journal, Outcome, load_journal, save_journal
@@ -173,12 +174,13 @@ class Convert:
     def __call__(self) -> int:
         """Prints counts and what failed; 1 if any bag did."""
         path = runner.deployment_path(self.deployment)
-        contract = load_deployment(path)[0].contract
+        deployment = load_deployment(path)[0]
+        contract, latency = deployment.contract, load_latency(path.parent, deployment)
         rate_hz = graph.topic("policy/action").rate_hz
         folders = episodes(self.dataset)
         with tables.progress("frames") as progress:
             derive = partial(tool_columns, path)
-            report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress)
+            report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress, latency)
         if (self.dataset / SPLIT_FILE).is_file():
             train = [self.out / name for name in load_split(self.dataset).train if (self.out / name).is_dir()]
             frames = (load_frames(folder, contract) for folder in train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +28,22 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(f"simulation ran at {report.facts['real_time_factor']} of real time", markup=False)
     for stop in report.stops:
         console.print(f"stopped: {stop}", markup=False)
+
+
+def print_latencies(rows: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
+    """How late each camera and the arm are, or why that is not known."""
+    console = console or Console()
+    table = Table("what", "late, ms", "95 %, ms", "likeness", title="latency")
+    for name, row in rows.items():
+        if "s" in row:
+            numbers = f"{row['s'] * 1e3:.1f}", f"± {row['plus_minus_s'] * 1e3:.1f}", f"{row['likeness']:.3f}"
+            table.add_row(escape(name), *numbers)
+        else:
+            table.add_row(escape(name), "-", "-", "-")
+    console.print(table)
+    for row in rows.values():
+        if "failed" in row:
+            console.print(row["failed"], markup=False)
 
 
 def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:

@@ -386,6 +386,67 @@ def test_a_join_without_disagreement_does_not_depend_on_the_blending_time(blend_
     np.testing.assert_allclose(joiner.join(chunk, REST, at(120)).values, chunk.values, atol=1e-12)
 
 
+@pytest.mark.parametrize("lead_ms", [0.0, 20.0, 60.0, 150.0])
+def test_what_a_late_arm_is_asked_for_is_what_is_due_when_it_gets_there(lead_ms):
+    """A straight path, told by chunks at 20 Hz that arrive 30 ms after their pictures."""
+    start, velocity = np.array([0.4, 0.3, 0.08]), np.array([0.1, -0.05, 0.0])
+    joiner = ChunkStream(LIMITS, BLEND_S, lead_ms / 1e3)
+    for number in range(12):
+        stamp_ms = 50.0 * number
+        chunk = moving(start + velocity * stamp_ms / 1e3, velocity, stamp_ms)
+        joined = joiner.join(chunk, start, at(stamp_ms + 30.0))
+    asked_ms = stamp_ms + 130.0
+    due = start + velocity * (asked_ms + lead_ms) / 1e3
+    np.testing.assert_allclose(value_at(joined, at(asked_ms)), due, atol=1e-4)
+
+
+def test_steps_that_a_late_arm_would_reach_too_late_are_trimmed():
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.12)
+    joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
+    joined = joiner.join(moving(REST, np.zeros(3), 50.0), REST, at(70.0))
+    # 20 ms old: of steps due 50, 100, 150 ms after the picture, the first two would be reached after they are due.
+    np.testing.assert_allclose(joined.times_s, DT * np.arange(3, STEPS + 1) - 0.12, atol=1e-9)
+    assert joined.times_s[0] > 0.02
+    assert joined.stamp_ns == at(50.0)
+
+
+def test_a_chunk_whose_steps_a_late_arm_would_all_miss_is_refused():
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.5)
+    joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
+    assert "all its 8 steps are past" in refusal(joiner, moving(REST, np.zeros(3), 50.0, 8), REST, 50.0)
+
+
+def test_the_first_chunk_of_a_late_arm_begins_where_it_stands_like_any_other():
+    chunk = moving(REST, np.array([0.1, 0.0, 0.0]))
+    joined = ChunkStream(LIMITS, BLEND_S, 0.2).join(chunk, REST, at(30.0))
+    np.testing.assert_allclose(joined.values, faded_in(chunk))
+
+
+def test_a_late_arm_is_spared_a_jump_like_any_other():
+    """Each side of the limit, between the path being executed and the first step that is not trimmed."""
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.12)
+    joiner.join(moving(REST, np.zeros(3)), REST, at(10.0))
+    said = refusal(joiner, moving(beside(0.0301, 0.0, 0.0), np.zeros(3), 50.0), REST, 70.0)
+    assert said == "tool.x would jump by +0.0301 from the path being executed; allowed is 0.0300"
+    assert joiner.join(moving(beside(0.0299, 0.0, 0.0), np.zeros(3), 50.0), REST, at(70.0)) is not None
+
+
+def test_the_first_chunk_of_a_late_arm_may_not_begin_elsewhere():
+    joiner = ChunkStream(LIMITS, BLEND_S, 0.2)
+    said = refusal(joiner, moving(beside(0.0301, 0.0, 0.0), np.zeros(3)), REST, 30.0)
+    assert said == "tool.x would jump by +0.0301 from the measured position; allowed is 0.0300"
+
+
+@given(st.floats(0.0, 0.4), st.floats(-20.0, 200.0))
+def test_no_step_of_a_late_arm_is_asked_for_in_the_past_or_before_its_picture(lead_s, age_ms):
+    joiner = ChunkStream(LIMITS, BLEND_S, lead_s)
+    joiner.join(moving(REST, np.zeros(3), 0.0), REST, at(0.0))
+    joined = joiner.join(moving(REST, np.zeros(3), 50.0), REST, at(50.0 + age_ms))
+    assert joined.times_s[0] > max(0.0, age_ms / 1e3) - 1e-9
+    np.testing.assert_allclose(np.diff(joined.times_s), DT)
+    assert joined.times_s[-1] == pytest.approx(STEPS * DT - lead_s)
+
+
 def test_a_robot_that_measures_a_hair_beyond_a_limit_is_not_asked_to_stay_there():
     joined = ChunkStream(WITHIN, BLEND_S).join(moving(REST, [0.1, 0.0, 0.0]), beside(0.0, 0.0, 1e-6), at(0))
     assert joined.values[:, 2].max() <= WIDEST

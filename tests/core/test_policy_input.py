@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Column, ImageSample, ImageSpec, ObservationSpec, StateSample
 
@@ -147,3 +148,27 @@ def test_the_object_is_read_only_by_a_policy_that_has_its_columns():
     assert inputs.due() == ()
     inputs.add_object(joints(0, "object.x"))
     assert inputs.due() == (START,)
+
+
+def test_a_late_camera_is_aligned_with_what_its_pictures_show():
+    """The front camera's stamps are 80 ms too late: its picture stamped 300 ms shows the robot at 220 ms."""
+    inputs = PolicyInput(SPEC, 20.0, tool_of, Latency({"front": 0.08}))
+    for kind, us in in_order():
+        hand_over(inputs, kind, us)
+    found = {round((moment - START) / MS, 3): inputs.build(moment) for moment in inputs.due()}
+    moment_ms = round(300.0 - 80.0, 3)
+    assert moment_ms in found
+    observation = found[moment_ms]
+    assert observation.images["front"][-1, 0, 0, 0] == 300 % 251
+    assert observation.images["wrist"][-1, 0, 0, 0] == 204  # the newest at that moment, itself on time
+    assert observation.state[-1, 0] == pytest.approx(0.22)
+
+
+def test_a_camera_that_is_on_time_is_left_as_it_is():
+    late, punctual = (
+        PolicyInput(SPEC, 20.0, tool_of, latency) for latency in (Latency({"front": 0.0}, 0.1), UNMEASURED)
+    )
+    for kind, us in in_order():
+        hand_over(late, kind, us)
+        hand_over(punctual, kind, us)
+    assert late.due() == punctual.due()

@@ -31,6 +31,12 @@ def test_recorder_and_teleop_start_when_asked_and_nobody_runs_trials_of_a_policy
     assert recorder.parameters["record"] == str(tmp_path)
 
 
+def test_lateness_is_measured_without_trials_by_a_node_that_runs_for_nothing_else(options):
+    started = {process.name: process for process in processes(options(source="latency"))}
+    assert list(started) == ["sim", "sim_camera", "policy", "safety", "arm", "latency"]
+    assert started["policy"].parameters["source"] == "latency"
+
+
 def test_hardware_has_a_camera_node_and_no_simulator(options, tmp_path: Path):
     names = [process.name for process in processes(options(mode="hardware", source="bundle", bundle=tmp_path))]
     assert names == ["camera", "policy", "safety", "arm"]
@@ -53,7 +59,8 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
     ("choices", "sentence"),
     [
         ({"mode": "flight"}, "mode: must be one of sim, hardware, gazebo, shadow, found 'flight'"),
-        ({"source": "oracle"}, "source: must be one of bundle, expert, none, found 'oracle'"),
+        ({"source": "oracle"}, "source: must be one of bundle, expert, latency, none, found 'oracle'"),
+        ({"mode": "shadow", "source": "latency"}, "source: latency moves the arm; mode 'shadow' moves nothing"),
         ({"mode": "hardware"}, "source: the expert reads the simulator's object pose; mode 'hardware' has none"),
         ({"source": "bundle"}, "bundle: is missing; give the folder of a policy bundle"),
         (

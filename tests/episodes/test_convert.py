@@ -15,6 +15,7 @@ import pytest
 
 from policy_bringup.core import graph
 from policy_bringup.core.errors import EpisodeError
+from policy_bringup.core.latency import Latency
 from policy_bringup.core.types import (
     ActionChunk,
     ActionSpec,
@@ -186,11 +187,23 @@ def test_frames_made_otherwise_are_neither_kept_nor_overwritten(
     assert report.done == (bags[2].name,)
     for bag in bags[:2]:
         assert report.failed[bag.name] == (
-            f"{out / bag.name}: exists, but was not made from this bag with this contract and rate; "
+            f"{out / bag.name}: exists, but was not made from this bag with this contract, rate and latency; "
             "remove it to convert again"
         )
     assert (out / bags[0].name / MARK).read_bytes() == before
     assert (out / bags[1].name / "thesis.txt").read_text() == "my only copy"
+
+
+def test_a_late_cameras_pictures_are_aligned_with_what_they_show_and_mixed_with_no_others(
+    tmp_path: Path, bags: list[Path], derive: Callable
+) -> None:
+    out, late = tmp_path / "out", Latency({"front": 0.03})
+    assert not convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1, latency=late).failed
+    found = load_frames(out / bags[0].name, CONTRACT)
+    assert len(found.stamps_ns) > 10
+    assert set((found.stamps_ns - START_NS) % 50_000_000) == {20_000_000}  # taken every 50 ms, shown as 30 ms before
+    again = convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1)
+    assert "was not made from this bag with this contract, rate and latency" in again.failed[bags[0].name]
 
 
 def test_a_worker_is_replaced_after_its_share_of_bags(

@@ -1,6 +1,7 @@
 """What a policy is given while it runs is what a dataset gives for the recording of that run."""
 
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import graph
 from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.latency import Latency, save_latency
 from policy_bringup.core.types import (
     GRIPPER_COLUMNS,
     TOOL_COLUMNS,
@@ -48,7 +50,7 @@ FRONT_NS = tuple(round(i * 1e9 / 30) for i in range(PICTURES))
 
 
 class KeepingPolicy:
-    """Keeps every observation it is given, and wants to stay where the tool is."""
+    """Keeps every observation it is given, and wants to stay where the tool was first."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -60,7 +62,7 @@ class KeepingPolicy:
     def predict(self, observation: Observation) -> ActionChunk:
         self.seen.append(observation)
         action, names = self.contract.action, self.contract.observation.names
-        tool = observation.state[-1, [names.index(name) for name in TOOL_COLUMNS]]
+        tool = self.seen[0].state[-1, [names.index(name) for name in TOOL_COLUMNS]]
         values = np.tile([*tool, 0.04, 0.0], (action.steps, 1))
         times = action.dt_s * np.arange(1, action.steps + 1)
         return ActionChunk("policy", observation.stamp_ns, 0, action.names, times, values, np.zeros(action.steps))
@@ -74,6 +76,7 @@ class WatchedNode(PolicyNode):
         self.policy = policy
         self.taken: Counter[str] = Counter()
         self.inferred = self.submitted = 0
+        self.tables: list[JointTrajectory] = []
 
     def start(self) -> None:
         super().start()
@@ -84,6 +87,13 @@ class WatchedNode(PolicyNode):
             submit(moment)
 
         self._worker.submit = counting
+        publish = self._output.publish
+
+        def keeping(table: JointTrajectory) -> None:
+            self.tables.append(table)
+            publish(table)
+
+        self._output.publish = keeping
 
     def _load(self) -> KeepingPolicy:
         return self.policy
@@ -158,9 +168,16 @@ def stack(config_folder: Path):
 
 
 @pytest.fixture
-def start(ros_environment, config_folder: Path, tmp_path: Path) -> Iterator[Callable]:
+def site(config_folder: Path, tmp_path: Path) -> Path:
+    """Configuration to change, models to read."""
+    (tmp_path / "models").symlink_to(config_folder.parent / "models")
+    return Path(shutil.copytree(config_folder, tmp_path / "config"))
+
+
+@pytest.fixture
+def start(ros_environment, site: Path, tmp_path: Path) -> Iterator[Callable]:
     """Starts the policy node with a contract, and the robot beside it."""
-    rclpy.init(args=["--ros-args", "-p", f"deployment:={config_folder / 'grasp.yaml'}", "-p", "source:=expert"])
+    rclpy.init(args=["--ros-args", "-p", f"deployment:={site / 'grasp.yaml'}", "-p", "source:=expert"])
     nodes: list[Node] = []
 
     def started(contract: Contract) -> tuple[WatchedNode, Robot]:
@@ -189,7 +206,10 @@ def until(condition: Callable[[], object], robot: Robot) -> None:
 
 
 def joint_sample(robot_names: tuple[str, ...], stamp_ns: int, offset_ns: int) -> StateSample:
-    values = 0.5 * np.sin(offset_ns / 1e9 + np.arange(len(robot_names)))
+    """Arm and, last, two fingers: so near their first pose that a policy that wants to stay there is not refused."""
+    middle, reach = np.zeros(len(robot_names)), np.full(len(robot_names), 0.01)
+    middle[-2:], reach[-2:] = 0.02, 0.005
+    values = middle + reach * np.sin(offset_ns / 1e9 + np.arange(len(robot_names)))
     return StateSample(stamp_ns, 0, robot_names, values)
 
 
@@ -224,7 +244,8 @@ def shuffled(entries: list[tuple[str, object]], random_: random.Random) -> list[
     return [(name, next(queues[name])) for name in order]
 
 
-def run(node: WatchedNode, robot: Robot, names: tuple[str, ...]) -> None:
+def run(node: WatchedNode, robot: Robot, names: tuple[str, ...]) -> int:
+    """Says everything. The ROS time of the first picture, ns."""
     read = [name for name in robot.TOPICS if name in graph_names(node)]
     until(lambda: all(robot.publishers[name].get_subscription_count() >= 1 + (name in read) for name in read), robot)
     until(lambda: all(each.get_subscription_count() for each in robot.publishers.values()), robot)
@@ -243,6 +264,7 @@ def run(node: WatchedNode, robot: Robot, names: tuple[str, ...]) -> None:
         looks = node.taken["looks"]
         until(lambda looks=looks: node.taken["looks"] > looks + 1 and node.inferred == node.submitted, robot)
     robot.bag.close({})
+    return now_ns
 
 
 def graph_names(node: WatchedNode) -> set[str]:
@@ -260,7 +282,32 @@ def test_what_the_live_policy_saw_is_what_the_dataset_gives(start, stack, tmp_pa
     node, robot = start(contract)
     run(node, robot, (*robot_file.joint_names, robot_file.gripper.joint, robot_file.gripper.mimic))
     frames: Frames = read_frames(tmp_path / "episode_000000", contract, RATE, proprioception.tool, keep_idle=True)
-    seen = node.policy.seen
+    assert_alike(node.policy.seen, frames)
+
+
+def test_a_late_camera_and_arm_are_allowed_for_while_running_as_in_the_dataset(
+    start, stack, site: Path, tmp_path: Path
+):
+    """The front camera's stamps are 20 ms too late, and the arm is where it is asked to be 100 ms later."""
+    deployment, robot_file, proprioception = stack
+    late = Latency({"front": 0.02}, 0.1)
+    save_latency(site / "measured_latency.yaml", late)
+    policy_file = site / "policy.yaml"
+    policy_file.write_text(policy_file.read_text().replace("ask_ahead: false", "ask_ahead: true"))
+    contract = deployment.contract
+    node, robot = start(contract)
+    began_ns = run(node, robot, (*robot_file.joint_names, robot_file.gripper.joint, robot_file.gripper.mimic))
+    bag = tmp_path / "episode_000000"
+    frames = read_frames(bag, contract, RATE, proprioception.tool, keep_idle=True, latency=late)
+    assert_alike(node.policy.seen, frames)
+    assert {stamp - began_ns for stamp in frames.stamps_ns.tolist()} <= {taken - 20 * MS for taken in FRONT_NS}
+    last = [table.points[-1].time_from_start for table in node.tables[1:]]  # the first begins where the arm stands
+    assert len(last) > 1
+    nominal_s = contract.action.steps * contract.action.dt_s
+    assert {round(after.sec + after.nanosec / 1e9, 6) for after in last} == {round(nominal_s - 0.1, 6)}
+
+
+def assert_alike(seen: list[Observation], frames: Frames) -> None:
     assert len(seen) >= 0.9 * PICTURES * RATE / 30
     assert frames.stamps_ns.tolist() == [observation.stamp_ns for observation in seen]
     for i, observation in enumerate(seen):

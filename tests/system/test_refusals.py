@@ -54,6 +54,8 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("safety.yaml", {"retries": 3}, ("safety.yaml: unknown key 'retries'", "allowed are")),
         ("arm.yaml", {"watchdog_s": "soon"}, ("arm.yaml: watchdog_s: must be a number", "found 'soon'")),
         ("sim.yaml", {"physics_hz": 0}, ("sim.yaml: physics_hz: must be a whole number from", "found 0")),
+        ("policy.yaml", {"ask_ahead": True}, ("policy.yaml: ask_ahead: how late the arm is has not been measured",)),
+        ("measured_latency.yaml", {"cameras": {"front": 0.3}}, ("cameras.front: actions are too old 0.25 s", "0.3")),
         ("grasp.yaml", {"task": "juggle"}, ("task: must be one of grasp, found 'juggle'",)),
         ("grasp.yaml", {"robot": "nobody.yaml"}, ("nobody.yaml: cannot be read",)),
     ],

@@ -80,14 +80,16 @@ class ChunkStream:
 
     limits: of the action columns. Their max_step is the largest distance of a chunk's first step from the measured
     values at standstill, else from the path being executed at that moment. blend_s: time over which the old path fades
-    out.
+    out. lead_s: how late the arm is; steps are asked for so much before they are due, and those that it would reach too
+    late are trimmed.
     """
 
-    def __init__(self, limits: Sequence[ColumnLimits], blend_s: float) -> None:
+    def __init__(self, limits: Sequence[ColumnLimits], blend_s: float, lead_s: float = 0.0) -> None:
         self._lower = np.array([limit.lower for limit in limits])
         self._upper = np.array([limit.upper for limit in limits])
         self._max_step = np.array([limit.max_step for limit in limits])
         self._holds_command = np.array([limit.holds_command for limit in limits])
+        self._lead_s = lead_s
         self._blend_s = blend_s
         self.reset()
 
@@ -145,7 +147,8 @@ class ChunkStream:
         return share
 
     def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
-        ahead = remaining(chunk, now_ns)
+        # Not before its own stamp either, which may lie a little in the future: a table's times are not negative.
+        ahead = remaining(replace(chunk, times_s=chunk.times_s - self._lead_s), max(now_ns, chunk.stamp_ns))
         if ahead is None:
             late_ms = (now_ns - chunk.stamp_ns) / 1e6
             raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")

@@ -31,7 +31,8 @@ class Deployment:
     """What every node of one running robot has to agree on.
 
     robot: file beside this one. uncertainty_threshold: for scripted sources; a bundle brings its own calibrated one.
-    limits: one entry per action column, in the contract's order.
+    limits: one entry per action column, in the contract's order. latency: file beside this one (core/latency.py); none
+    means that nothing is late.
     """
 
     task: str = required()
@@ -40,6 +41,7 @@ class Deployment:
     contract: Contract = required()
     uncertainty_threshold: float = bounded(0.0, 1000.0)
     limits: tuple[ColumnLimits, ...] = required()
+    latency: str = ""
 
     @property
     def camera_names(self) -> tuple[str, ...]:

@@ -33,5 +33,9 @@ class EpisodeError(PolicyBringupError):
     """A recording is damaged, foreign, or lacks what was asked for."""
 
 
+class MeasurementError(PolicyBringupError):
+    """A measurement cannot give a number: nothing moved, or what should follow does not."""
+
+
 class LearningError(PolicyBringupError):
     """Training, or what it needs, is wrong: frames that do not fit, a run of other settings, numbers that blew up."""

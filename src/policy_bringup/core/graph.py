@@ -101,6 +101,7 @@ NODES = (
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report", "record")),
+    Node("latency", "latency.yaml", RUN, ("report",), optional=True, pictures=True),
     Node("teleop", "teleop.yaml", ALL, ("teleop_device",), optional=True),
     Node(
         "recorder",
@@ -119,20 +120,20 @@ TABLE, STATUS = "trajectory_msgs/msg/JointTrajectory", "diagnostic_msgs/msg/Diag
 
 TOPICS = (
     #     name                              type                            Hz   publishers         readers                      QoS    recorded  stale s
-    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim_camera", "camera", "robot"), ("policy", "console"), SENSOR,  True,  0.15),
+    Topic("camera/{camera}/image_raw",      IMAGE,                          30,  ("sim_camera", "camera", "robot"), ("policy", "console", "latency"), SENSOR,  True,  0.15),
     Topic("camera/{camera}/image_raw/compressed", JPEG,                     30,  ("sim_camera", "camera", "robot"), (),              SENSOR,  True,  0.15),
     Topic("camera/{camera}/camera_info",    INFO,                           30,  ("sim_camera", "camera", "robot"), ("trial",),      SENSOR,  True,  0.15),
-    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "teleop", "trial", "console"), STATE, True, 0.1),
+    Topic("joint_states",                   "sensor_msgs/msg/JointState",  100,  ("sim", "robot"),  ("sim_camera", "policy", "safety", "arm", "teleop", "trial", "console", "latency"), STATE, True, 0.1),
     Topic("sim/object_pose",                "geometry_msgs/msg/PoseStamped", 100, ("sim",),         ("sim_camera", "policy", "console"), STATE,   True,  0.1),
     Topic("sim/state",                      STATUS,                         10,  ("sim",),          ("trial", "console"),       EVENT,   True,  0.5),
-    Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial"),         COMMAND, True,  0.25),
+    Topic("policy/action",                  TABLE,                          20,  ("policy",),       ("safety", "trial", "latency"), COMMAND, True,  0.25),
     Topic("teleop/action",                  TABLE,                          20,  ("teleop",),       ("safety",),                 COMMAND, True,  0.25),
     Topic("joy",                            "sensor_msgs/msg/Joy",           0,  ("operator",),     ("teleop",),                 EVENT,   True, 0.5),
     Topic("leader/joint_states",            "sensor_msgs/msg/JointState",  100,  ("operator",),     ("teleop",),                 STATE,   True, 0.1),
     Topic("home/action",                    TABLE,                          20,  ("arm",),          ("safety",),                 COMMAND, True,  0.25),
     Topic("safety/action",                  TABLE,                         100,  ("safety",),       ("arm", "teleop", "trial"),           COMMAND, True,  0.1),
     Topic("safety/verdict",                 STATUS,                         20,  ("safety",),       ("trial", "console"),       EVENT,   True,  0.25),
-    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "teleop", "trial", "console"), LATCHED, True,  0.5),
+    Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "teleop", "trial", "console", "latency"), LATCHED, True,  0.5),
     Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
     Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),
     Topic("recorder/state",                 STATUS,                          2,  ("recorder",),     ("trial", "teleop", "console"), LATCHED, False, 1.5),

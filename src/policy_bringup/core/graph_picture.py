@@ -6,7 +6,7 @@ from policy_bringup.core import graph
 
 OUTSIDE = ("robot", "operator")
 LEFT_OUT = ("/diagnostics", "camera/{camera}/camera_info")
-WATCHERS = ("trial", "console", "recorder")
+WATCHERS = ("trial", "console", "recorder", "latency")
 """Nodes that only look on or stand beside: their edges would hide the path from sensor to motor."""
 
 

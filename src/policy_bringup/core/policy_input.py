@@ -7,8 +7,10 @@ the samples and their stamps alone, not on when they arrived or how many came at
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from policy_bringup.core import graph
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.observation import ObservationBuilder
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import ImageSample, Observation, ObservationSpec, StateSample
@@ -20,13 +22,17 @@ class PolicyInput:
     """The observations of one policy.
 
     rate_hz: mean rate of the moments. derive: joint sample -> the tool's columns of the same stamp; may raise
-    ObservationError for a sample it cannot use.
+    ObservationError for a sample it cannot use. latency: of the cameras, by which their pictures are aligned.
     """
 
-    def __init__(self, spec: ObservationSpec, rate_hz: float, derive: Callable[[StateSample], StateSample]) -> None:
+    def __init__(
+        self, spec: ObservationSpec, rate_hz: float, derive: Callable[[StateSample], StateSample],
+        latency: Latency = UNMEASURED,
+    ) -> None:  # fmt: skip
         self.cameras = tuple(image.camera for image in spec.images)
         self.reads_object = OBJECT_COLUMN in spec.names
         self._derive = derive
+        self._latency_ns = {camera: latency.camera_ns(camera) for camera in self.cameras}
         self._builder = ObservationBuilder(
             spec, graph.topic("camera/{camera}/image_raw").stale_s, graph.topic("joint_states").stale_s
         )
@@ -34,8 +40,9 @@ class PolicyInput:
         self._last_ns = 0
 
     def add_picture(self, sample: ImageSample) -> None:
-        """Takes a picture in."""
-        self._builder.add_image(sample)
+        """Takes a picture in, as of the moment that it shows."""
+        late_ns = self._latency_ns.get(sample.camera, 0)
+        self._builder.add_image(replace(sample, stamp_ns=sample.stamp_ns - late_ns) if late_ns else sample)
 
     def add_joints(self, sample: StateSample) -> None:
         """Takes a joint state in, and the tool pose that follows from it. Raises ObservationError, taking neither."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from policy_bringup.core import graph, security_policies
 from policy_bringup.core.errors import ConfigError
 
-SOURCES = ("bundle", "expert", "none")
+SOURCES = ("bundle", "expert", "latency", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 TRIAL_SEED = 2_000_000
 """Scenes of a deployment by default: beyond those of training, calibration and evaluation (pipeline/seeds.py), so that
@@ -21,9 +21,10 @@ class Options:
     """What a person chooses when starting.
 
     source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
-    can serve; "none": no policy, a person drives. episodes: 0 goes on until stopped. camera_source: a device, a video
-    or a bag for the camera node. record: dataset folder for the recorder. teleop_device: see nodes/teleop_node.py.
-    operator: name or number kept with every recording. security: SROS2 keystore; None: no DDS security.
+    can serve; "latency" sways the arm and measures how late it and the cameras are; "none": no policy, a person
+    drives. episodes: 0 goes on until stopped. camera_source: a device, a video or a bag for the camera node. record:
+    dataset folder for the recorder. teleop_device: see nodes/teleop_node.py. operator: name or number kept with every
+    recording. security: SROS2 keystore; None: no DDS security.
     """
 
     mode: str
@@ -73,7 +74,8 @@ def processes(options: Options) -> tuple[Process, ...]:
         "operator": options.operator,
     }
     asked = {"console": options.console, "recorder": options.record is not None, "teleop": options.teleop_device != ""}
-    alone = ("policy", "trial") if options.source == "none" else ()
+    asked["latency"] = options.source == "latency"
+    alone = {"none": ("policy", "trial"), "latency": ("trial",)}.get(options.source, ())
     return tuple(
         Process(
             node.name,
@@ -125,6 +127,8 @@ def _check(options: Options) -> None:
         raise ConfigError(f"log_level: must be one of {', '.join(LOG_LEVELS)}, found '{options.log_level}'")
     if options.source == "expert" and options.mode != "sim":
         raise ConfigError(f"source: the expert reads the simulator's object pose; mode '{options.mode}' has none")
+    if options.source == "latency" and options.mode == "shadow":
+        raise ConfigError("source: latency moves the arm; mode 'shadow' moves nothing")
     if options.source == "bundle" and options.bundle is None:
         raise ConfigError("bundle: is missing; give the folder of a policy bundle, or --source expert in simulation")
     if options.source == "none" and not options.teleop_device and options.record is None:

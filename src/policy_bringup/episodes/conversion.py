@@ -12,6 +12,7 @@ from pathlib import Path
 
 from policy_bringup.core.errors import EpisodeError, PolicyBringupError
 from policy_bringup.core.fingerprints import contract_sha256
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Contract, StateSample
 from policy_bringup.episodes.frames import read_frames, save_frames
 from policy_bringup.episodes.journal import JOURNAL_FILE
@@ -29,6 +30,7 @@ class Conversion:
     contract: Contract
     rate_hz: float
     derive: Callable[[], Derive]
+    latency: Latency = UNMEASURED
 
     def mark(self, bag: Path) -> dict[str, str | float | int]:
         """What a finished folder says: the same words mean that nothing would change. Raises EpisodeError."""
@@ -36,7 +38,13 @@ class Conversion:
             size = bag_path(bag).stat().st_size
         except OSError as error:
             raise EpisodeError(f"{bag_path(bag)}: cannot be read ({error.strerror})") from error
-        return {"contract": contract_sha256(self.contract), "rate_hz": self.rate_hz, "bag_bytes": size}
+        mark: dict[str, str | float | int] = {
+            "contract": contract_sha256(self.contract),
+            "rate_hz": self.rate_hz,
+            "bag_bytes": size,
+        }
+        late = {f"latency.{camera}": late_s for camera, late_s in sorted(self.latency.cameras.items()) if late_s}
+        return {**mark, **late}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,9 @@ def convert_one(job: Job, conversion: Conversion, derive: Derive | None = None) 
     staging = job.cache.with_name(f".{job.cache.name}.{os.getpid()}{PARTIAL}")
     try:
         mark = conversion.mark(job.bag)
-        frames = read_frames(job.bag, conversion.contract, conversion.rate_hz, derive or conversion.derive())
+        frames = read_frames(
+            job.bag, conversion.contract, conversion.rate_hz, derive or conversion.derive(), latency=conversion.latency
+        )
         with naming(job.cache):
             staging.mkdir()
             folder = staging / job.cache.name
@@ -81,7 +91,8 @@ def is_finished(job: Job, conversion: Conversion) -> bool:
         found = None
     if found != wanted:
         raise EpisodeError(
-            f"{cache}: exists, but was not made from this bag with this contract and rate; remove it to convert again"
+            f"{cache}: exists, but was not made from this bag with this contract, rate and latency; "
+            "remove it to convert again"
         )
     _copy_journal(bag, cache)  # a label may have changed since
     return True

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.core.fingerprints import contract_sha256
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Array, Contract, Observation, Pixels, StateSample
 from policy_bringup.episodes.driving import Driving, read_driving
 from policy_bringup.episodes.layout import PARTIAL
@@ -56,16 +57,17 @@ def read_frames(
     rate_hz: float,
     derive: Callable[[StateSample], StateSample],
     keep_idle: bool = False,
+    latency: Latency = UNMEASURED,
 ) -> Frames:
     """The frames of the bag in `folder`, at a mean rate of at most `rate_hz`.
 
     derive: joint sample -> tool columns (control.Proprioception.tool). keep_idle: also the moments before the arm was
-    first driven and after it was last, with an action of NaN while there was none. Raises EpisodeError, naming bag and
-    topic, for a bag that is damaged, foreign, or lacks a stream of the contract; for a clock that went back; and for an
-    episode in which nobody drove.
+    first driven and after it was last, with an action of NaN while there was none. latency: of the cameras. Raises
+    EpisodeError, naming bag and topic, for a bag that is damaged, foreign, or lacks a stream of the contract; for a
+    clock that went back; and for an episode in which nobody drove.
     """
     with open_bag(folder) as bag:
-        inputs = RecordedInput(bag, contract, rate_hz, derive)
+        inputs = RecordedInput(bag, contract, rate_hz, derive, latency)
         driving = read_driving(bag, contract, required=not keep_idle)
         ahead_ns = round(contract.action.dt_s * 1e9)
         frames = _Filler(contract, inputs.most)

@@ -8,6 +8,7 @@ from typing import Any
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import joint_positions, pose_sample, stamp_of
 from policy_bringup.core.errors import EpisodeError, ObservationError
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Contract, ImageSample, Observation, StateSample
 from policy_bringup.episodes.pictures import IMAGE_TYPES, picture
@@ -26,10 +27,11 @@ class RecordedInput:
     """
 
     def __init__(
-        self, bag: Bag, contract: Contract, rate_hz: float, derive: Callable[[StateSample], StateSample]
-    ) -> None:
+        self, bag: Bag, contract: Contract, rate_hz: float, derive: Callable[[StateSample], StateSample],
+        latency: Latency = UNMEASURED,
+    ) -> None:  # fmt: skip
         self._bag, self._contract = bag, contract
-        self._input = PolicyInput(contract.observation, rate_hz, derive)
+        self._input = PolicyInput(contract.observation, rate_hz, derive, latency)
         self._cameras = {_picture_topic(bag, camera): camera for camera in self._input.cameras}
         self._topics = {JOINTS, *self._cameras, *([OBJECT] if self._input.reads_object else [])}
         _require(bag, self._topics)

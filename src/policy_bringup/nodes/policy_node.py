@@ -18,14 +18,16 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.chunks import ChunkStream
-from policy_bringup.core.config import bounded, required
+from policy_bringup.core.config import bounded, load, required
 from policy_bringup.core.errors import ChunkRefused, ConfigError, EpisodeError, ObservationError
 from policy_bringup.core.interfaces import Policy
+from policy_bringup.core.latency import UNMEASURED, Latency, load_latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
 from policy_bringup.episodes.stop_record import default_folder
 from policy_bringup.inference.start_check import StartCheck, StartLimits
 from policy_bringup.inference.start_gate import StartGate
+from policy_bringup.inference.sway import Sway, SwayPolicy
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
@@ -46,11 +48,12 @@ class PolicyConfig:
     blend_s: float = bounded(0.01, 2.0, "s")
     inference_threads: int = bounded(1, 64)
     providers: tuple[str, ...] = required()
+    ask_ahead: bool = required()
     start: StartLimits = required()
 
 
 class PolicyNode(BringupNode):
-    """Source "expert": the scripted policy of the simulator. Source "bundle": an ONNX bundle."""
+    """Source "expert": the scripted policy of the simulator; "bundle": an ONNX bundle; "latency": sways the arm."""
 
     niceness = PROMPT
 
@@ -69,8 +72,9 @@ class PolicyNode(BringupNode):
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
-        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool)
-        self._stream = ChunkStream(self.deployment.limits, self._config.blend_s)
+        latency, lead_s = self._lateness()
+        self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, latency)
+        self._stream = ChunkStream(self.deployment.limits, self._config.blend_s, lead_s)
         self._lock = threading.Lock()
         self._measured: Array | None = None
         self._engaged: bool | None = None  # until safety has said who drives
@@ -114,6 +118,10 @@ class PolicyNode(BringupNode):
             from policy_bringup.sim.expert import load_expert
 
             return load_expert(self.deployment.contract, self.robot)
+        if source == "latency":
+            return SwayPolicy(
+                self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
+            )
         from policy_bringup.inference.bundle import load_bundle
         from policy_bringup.inference.onnx_policy import watched_policy
 
@@ -125,6 +133,16 @@ class PolicyNode(BringupNode):
         check = StartCheck(bundle.manifest.fingerprint, spec, self._config.start, pictures)
         self._gate = StartGate(check, self._evidence(), self.get_logger().warning)
         return policy
+
+    def _lateness(self) -> tuple[Latency, float]:
+        """Of cameras and arm; what is being measured is not corrected for."""
+        if text_parameter(self, "source") == "latency":
+            return UNMEASURED, 0.0
+        latency = load_latency(self.config_folder, self.deployment)
+        try:
+            return latency, latency.lead_s(self._config.ask_ahead)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from None
 
     def _evidence(self) -> Path | None:
         """Where pictures of a refused start go: the parameter, else this user's state folder."""
