@@ -37,7 +37,7 @@ class ComplianceConfig:
     """
 
     trajectory_controllers: tuple[str, ...] = required()
-    timeout_s: float = bounded(0.02, 0.3, "s")
+    timeout_s: float = bounded(0.02, 0.25, "s")
 
     def __post_init__(self) -> None:
         if COMMANDED not in self.trajectory_controllers:
@@ -131,9 +131,11 @@ class Roles:
 
     def failure(self, states: States, yields: bool, said: str) -> str:
         """Why the arm does not do what was asked, though `said` was the answer; "" when it does, whatever was said."""
-        if self.stance(states) == ("yields" if yields else "holds"):
+        stance = self.stance(states)
+        if stance == ("yields" if yields else "holds"):
             return ""
-        return f"{self.sentence(states)} (controller_manager: {' '.join(said.split()) or 'no reason given'})"
+        seen = "nothing was switched" if stance == ("holds" if yields else "yields") else self.sentence(states)
+        return f"{seen} (controller_manager: {' '.join(said.split()) or 'no reason given'})"
 
 
 def returns_to_last_command(value: bool | None) -> str:

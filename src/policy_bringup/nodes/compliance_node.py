@@ -21,7 +21,7 @@ from policy_bringup.nodes.hand_guide import ANSWER_S
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.runtime import PROMPT, BringupNode, run
 
-DEADLINE_S = 0.9 * ANSWER_S
+DEADLINE_S = 0.8 * ANSWER_S
 """Within this an answer leaves, so that it arrives in time."""
 PATIENCE_S, ONE_LOOK_S = 5.0, 0.5
 """How long ros2_control may take to be found at the start, and how often it is asked meanwhile."""
@@ -96,7 +96,8 @@ class ComplianceNode(BringupNode):
         """Why the arm does not yield; "" when it does."""
         self._led = True
         if reason := self._switch(True, until):
-            return f"{reason}; {self._hold(until) or 'the arm is held'}"
+            again = self._hold(until)
+            return f"{reason}; {f'the arm is not seen to be held: {again}' if again else 'the arm is held'}"
         self._owed = False
         return ""
 

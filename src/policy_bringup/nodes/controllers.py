@@ -70,6 +70,8 @@ def _ask(client: Client, request: Any, until: float) -> Any:
             raise DeviceError(f"nobody serves {client.srv_name}: is controller_manager running?")
         time.sleep(LOOK_S)
     with client.handle:
+        if time.monotonic() >= until:
+            raise DeviceError(f"there is no time left to ask {client.srv_name}")
         number = client.handle.send_request(request)
         while time.monotonic() < until:
             header, answer = client.handle.take_response(client.srv_type.Response)
