@@ -1,5 +1,5 @@
-"""Without ros2_control's messages, which no package index has: what a person is told. The switching itself is pure:
-tests/control/test_compliance.py."""
+"""Without ros2_control's messages, which no package index has: what a person is told. How controllers are switched is
+tested in tests/control/test_compliance.py and test_custody.py."""
 
 import dataclasses
 import importlib.util

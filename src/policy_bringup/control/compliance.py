@@ -146,6 +146,6 @@ def returns_to_last_command(value: bool | None) -> str:
     if not value:
         return ""
     return (
-        f"{COMMANDED}: {RETURNS} is true: it would take the arm back to its last command, "
+        f"{COMMANDED}: {RETURNS} is true: it may take the arm back to its last command, "
         f"away from where the hand left it; set it to false in the controller's parameters"
     )
