@@ -53,6 +53,8 @@ class Run:
     """Record every episode into this dataset folder."""
     teleop: str = ""
     """Who may take over: keyboard, gamepad:/dev/input/js0, joy (topic), leader (topic)."""
+    compliant_controller: str = ""
+    """ros2_control's controller that lets a hand lead the arm: loaded, inactive. Empty: no hand guiding there."""
     operator: str = ""
     """Name or number kept with every recording."""
     domain_id: int = 0
@@ -91,6 +93,7 @@ class Run:
             seed=self.seed,
             record=self.record.absolute() if self.record else None,
             teleop_device=_teleop_device(self.teleop),
+            compliant_controller=self.compliant_controller,
             operator=self.operator,
             console=not self.headless,
             domain_id=self.domain_id,
@@ -162,6 +165,8 @@ class Record:
     """What is driven."""
     teleop: str = "keyboard"
     """How: keyboard, gamepad:/dev/input/js0, joy (topic), leader (topic); empty for hand guiding alone."""
+    compliant_controller: str = ""
+    """ros2_control's controller that lets a hand lead the arm: loaded, inactive. Empty: no hand guiding there."""
     operator: str = ""
     """Name or number kept with every recording."""
     headless: bool = False
@@ -185,6 +190,7 @@ class Record:
             source="none",
             record=self.dataset.absolute(),
             teleop_device=_teleop_device(self.teleop),
+            compliant_controller=self.compliant_controller,
             operator=self.operator,
             console=not self.headless,
             camera_backend=self.camera_backend,

@@ -30,6 +30,9 @@ def examine() -> tuple[Finding, ...]:
         *_inference(),
         *_cameras(),
         _package("cv_bridge", "image conversion of the ROS installation", "rosbags-image does its work"),
+        _package(
+            "controller_manager_msgs", "hand guiding on ros2_control", "apt: ros-<distro>-controller-manager-msgs"
+        ),
         _package("viser", "operator page", "pip install 'policy_bringup[console]'"),
         _package("launch_ros", "ros2 launch", "a ROS installation; `policy run` does its work"),
     )

@@ -15,6 +15,7 @@ MESSAGE_TYPES = {
     "diagnostic_msgs": {"DiagnosticArray"},
     "std_msgs": {"Bool"},
 }
+SERVICE_TYPES = ("std_srvs/srv/Trigger", "std_srvs/srv/SetBool")
 
 
 @pytest.mark.parametrize("rows", [FILLED, graph.TOPICS, graph.SERVICES, graph.NODES], ids=["filled", "t", "s", "n"])
@@ -34,10 +35,22 @@ def test_a_topic_is_joined_to_known_nodes_only(topic):
 
 @pytest.mark.parametrize("service", graph.SERVICES, ids=lambda service: service.name)
 def test_a_service_is_served_and_called_by_known_nodes(service):
-    assert service.server in NODE_NAMES
+    assert set(service.servers) <= NODE_NAMES | {"robot"}
     assert service.clients
     assert set(service.clients) <= NODE_NAMES | {"operator"}
-    assert service.type in ("std_srvs/srv/Trigger", "std_srvs/srv/SetBool")
+    assert service.type in SERVICE_TYPES or service.server == "robot"
+
+
+@pytest.mark.parametrize("mode", graph.MODES)
+@pytest.mark.parametrize("service", graph.SERVICES, ids=lambda service: service.name)
+def test_in_no_mode_do_two_nodes_serve_the_same(service, mode):
+    assert len(set(service.servers) & {node.name for node in graph.nodes(mode)}) <= 1
+
+
+def test_in_every_mode_that_moves_an_arm_somebody_can_make_it_yield():
+    servers = set(graph.service("robot/compliant").servers)
+    running = {mode: servers & {node.name for node in graph.nodes(mode)} for mode in graph.MODES}
+    assert running == {"sim": {"sim"}, "hardware": {"compliance"}, "gazebo": {"compliance"}, "shadow": set()}
 
 
 @pytest.mark.parametrize("node", graph.NODES, ids=lambda node: node.name)

@@ -97,7 +97,7 @@ def test_every_topic_is_granted_to_exactly_its_publishers_and_readers(policy: ET
 
 @pytest.mark.parametrize("service", graph.SERVICES, ids=lambda service: service.name)
 def test_every_service_is_granted_to_exactly_its_server_and_clients(policy: ET.Element, service: graph.Service):
-    assert holders(policy, "reply", service.name) == {service.server}
+    assert holders(policy, "reply", service.name) == set(service.servers)
     assert holders(policy, "request", service.name) == set(service.clients)
 
 

@@ -42,6 +42,14 @@ def test_hardware_has_a_camera_node_and_no_simulator(options, tmp_path: Path):
     assert names == ["camera", "policy", "safety", "arm"]
 
 
+@pytest.mark.parametrize("mode", ["hardware", "gazebo"])
+def test_controllers_are_switched_only_where_somebody_named_the_one_that_yields(options, tmp_path: Path, mode: str):
+    choices = {"mode": mode, "source": "bundle", "bundle": tmp_path}
+    (node,) = [p for p in processes(options(compliant_controller="gravity", **choices)) if p.name == "compliance"]
+    assert node.parameters["compliant_controller"] == "gravity"
+    assert "compliance" not in [process.name for process in processes(options(**choices))]
+
+
 def test_shadow_mode_has_no_arm_node(options, tmp_path: Path):
     names = [process.name for process in processes(options(mode="shadow", source="bundle", bundle=tmp_path))]
     assert "arm" not in names
@@ -66,6 +74,14 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
         (
             {"source": "none"},
             "source: none leaves nothing to do; give a teleop device, a dataset to record to, or both",
+        ),
+        (
+            {"compliant_controller": "gravity"},
+            "compliant_controller: is one of ros2_control (mode hardware or gazebo); the simulator yields by itself",
+        ),
+        (
+            {"mode": "shadow", "source": "none", "teleop_device": "joy", "compliant_controller": "gravity"},
+            "compliant_controller: is one of ros2_control (mode hardware or gazebo); mode 'shadow' moves no arm",
         ),
         ({"episodes": -1}, "episodes: must be 0 (without end) or more, found -1"),
         ({"log_level": "loud"}, "log_level: must be one of"),

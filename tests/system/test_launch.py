@@ -74,6 +74,7 @@ CASES = [
     {"mode": "sim", "source": "expert"},
     {"mode": "sim", "source": "expert", "console": "true", "seed": "7", "episodes": "3", "domain_id": "42"},
     {"mode": "hardware", "source": "bundle", "bundle": "/somewhere"},
+    {"mode": "hardware", "source": "bundle", "bundle": "/somewhere", "compliant_controller": "gravity"},
     {"mode": "shadow", "source": "bundle", "bundle": "/somewhere", "camera_source": "demo.mp4", "log_level": "debug"},
 ]
 
@@ -89,6 +90,7 @@ def test_launch_file_and_runner_start_the_same_nodes_with_the_same_parameters(la
         episodes=int(chosen.get("episodes", "0")),
         camera_source=chosen.get("camera_source", ""),
         seed=int(chosen.get("seed", TRIAL_SEED)),
+        compliant_controller=chosen.get("compliant_controller", ""),
         console=chosen.get("console") == "true",
         domain_id=int(chosen.get("domain_id", "0")),
         log_level=chosen.get("log_level", "info"),

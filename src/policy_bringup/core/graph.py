@@ -82,12 +82,21 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service."""
+    """One service. otherwise: who serves it in the modes in which `server` does not run; "": nobody.
+
+    "robot" is ros2_control, outside this package.
+    """
 
     name: str
     type: str
     server: str
     clients: tuple[str, ...]
+    otherwise: str = ""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Who may serve it; in no mode more than one of them runs."""
+        return (self.server, self.otherwise) if self.otherwise else (self.server,)
 
 
 RUN = ("sim", "hardware", "gazebo")
@@ -95,6 +104,7 @@ ALL = (*RUN, "shadow")
 
 NODES = (
     Node("sim", "sim.yaml", ("sim",), ("seed",)),
+    Node("compliance", "compliance.yaml", ("hardware", "gazebo"), ("compliant_controller",), optional=True),
     Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",), pictures=True),
     Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",), pictures=True),
     Node("policy", "policy.yaml", ALL, ("source", "bundle"), pictures=True),
@@ -141,6 +151,7 @@ TOPICS = (
 )  # fmt: skip
 
 TRIGGER, SET_BOOL = "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
+CONTROLLERS = "controller_manager_msgs/srv"
 
 SERVICES = (
     Service("safety/arm", SET_BOOL, "safety", ("trial", "teleop", "console", "operator")),
@@ -148,7 +159,10 @@ SERVICES = (
     Service("safety/reset", TRIGGER, "safety", ("console", "operator")),
     Service("arm/home", TRIGGER, "arm", ("trial", "console", "operator")),
     Service("arm/hand_guide", SET_BOOL, "arm", ("teleop", "console", "operator")),
-    Service("robot/compliant", SET_BOOL, "sim", ("arm",)),
+    Service("robot/compliant", SET_BOOL, "sim", ("arm",), otherwise="compliance"),
+    Service("controller_manager/list_controllers", f"{CONTROLLERS}/ListControllers", "robot", ("compliance",)),
+    Service("controller_manager/switch_controller", f"{CONTROLLERS}/SwitchController", "robot", ("compliance",)),
+    Service("arm_controller/get_parameters", "rcl_interfaces/srv/GetParameters", "robot", ("compliance",)),
     Service("sim/reset", TRIGGER, "sim", ("trial",)),
     Service("sim/cover", SET_BOOL, "sim_camera", ("console", "operator")),
     Service("recorder/start", TRIGGER, "recorder", ("trial", "teleop", "console", "operator")),

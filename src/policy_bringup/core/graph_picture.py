@@ -26,8 +26,10 @@ def mermaid(mode: str) -> str:
             for reader in topic.readers
             if source in drawn and reader in drawn
         ]
-    services = [service for service in graph.SERVICES if service.server in drawn]
     lines += [
-        f'    operator -.->|"{service.name}"| {service.server}' for service in services if "operator" in service.clients
+        f'    operator -.->|"{service.name}"| {server}'
+        for service in graph.SERVICES
+        for server in service.servers
+        if server in drawn and "operator" in service.clients
     ]
     return "\n".join(lines)

@@ -73,7 +73,7 @@ def grants(name: str, cameras: tuple[str, ...]) -> Grants:
         ),
         subscribe=tuple(_absolute(topic.name) for topic in topics if topic.read_by(name)),
         reply=(
-            *(_absolute(service.name) for service in graph.SERVICES if service.server == name),
+            *(_absolute(service.name) for service in graph.SERVICES if name in service.servers),
             *EVERY_NODE_SERVES,
             *(LIFECYCLE_SERVES if lifecycle else ()),
         ),

@@ -23,7 +23,8 @@ class Options:
     source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
     can serve; "latency" sways the arm and measures how late it and the cameras are; "none": no policy, a person
     drives. episodes: 0 goes on until stopped. camera_source: a device, a video or a bag for the camera node. record:
-    dataset folder for the recorder. teleop_device: see nodes/teleop_node.py. operator: name or number kept with every
+    dataset folder for the recorder. teleop_device: see nodes/teleop_node.py. compliant_controller: the one of
+    ros2_control that lets a hand lead the arm; "": no hand guiding there. operator: name or number kept with every
     recording. security: SROS2 keystore; None: no DDS security.
     """
 
@@ -38,6 +39,7 @@ class Options:
     seed: int = TRIAL_SEED
     record: Path | None = None
     teleop_device: str = ""
+    compliant_controller: str = ""
     operator: str = ""
     console: bool = False
     domain_id: int = 0
@@ -71,10 +73,16 @@ def processes(options: Options) -> tuple[Process, ...]:
         "seed": options.seed,
         "record": str(options.record or ""),
         "teleop_device": options.teleop_device,
+        "compliant_controller": options.compliant_controller,
         "operator": options.operator,
     }
-    asked = {"console": options.console, "recorder": options.record is not None, "teleop": options.teleop_device != ""}
-    asked["latency"] = options.source == "latency"
+    asked = {
+        "console": options.console,
+        "recorder": options.record is not None,
+        "teleop": options.teleop_device != "",
+        "latency": options.source == "latency",
+        "compliance": options.compliant_controller != "",
+    }
     alone = {"none": ("policy", "trial"), "latency": ("trial",)}.get(options.source, ())
     return tuple(
         Process(
@@ -133,6 +141,9 @@ def _check(options: Options) -> None:
         raise ConfigError("bundle: is missing; give the folder of a policy bundle, or --source expert in simulation")
     if options.source == "none" and not options.teleop_device and options.record is None:
         raise ConfigError("source: none leaves nothing to do; give a teleop device, a dataset to record to, or both")
+    if options.compliant_controller and options.mode in ("sim", "shadow"):
+        why = "the simulator yields by itself" if options.mode == "sim" else "mode 'shadow' moves no arm"
+        raise ConfigError(f"compliant_controller: is one of ros2_control (mode hardware or gazebo); {why}")
     if options.episodes < 0:
         raise ConfigError(f"episodes: must be 0 (without end) or more, found {options.episodes}")
     if not options.deployment.is_file():

