@@ -13,6 +13,7 @@ import numpy as np
 
 from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.braking import braking_path, state_at
+from policy_bringup.control.gripping import grip_command
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.limiter import Limiter
@@ -45,6 +46,20 @@ class _Accepted:
     stamp_ns: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grip:
+    """The gripper alone on its way from the finger position `before`, since `began_ns`."""
+
+    command: JointCommand
+    before: float
+    began_ns: int
+
+    def finger(self, now_ns: int) -> float:
+        """Where it is commanded to be now."""
+        way = (0.0, float(self.command.times_s[0])), (self.before, float(self.command.positions[0, 0]))
+        return float(np.interp(1e-9 * (now_ns - self.began_ns), *way))
+
+
 class Arm:
     """One arm with its gripper. All `now_ns` are monotonic. `begin` comes first: before it, nothing can be followed.
 
@@ -72,6 +87,7 @@ class Arm:
         self._limiter = Limiter(self._lower, self._upper, velocity, self._acceleration, steps)
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._accepted: _Accepted | None = None
+        self._grip: _Grip | None = None
         self._last_action_ns = 0
         self._force = robot.gripper.force
         self._holding = True
@@ -177,13 +193,26 @@ class Arm:
     def adopt(self, joints: Array, now_ns: int) -> None:
         """The measured joints `(n,)` rad become the command, at rest: somebody else has moved the arm.
 
-        Nothing is to be sent for it; the gripper's command stays. Raises DeviceError before `begin`, ValueError for a
-        number that is not finite.
+        Nothing is to be sent for it; the gripper's command stays, or is as far as `grip` has come. Raises DeviceError
+        before `begin`, ValueError for a number that is not finite.
         """
         self._begun()
-        self._limiter.begin(np.append(joints, self._limiter.position[-1]))
+        finger = self._limiter.position[-1] if self._grip is None else self._grip.finger(now_ns)
+        self._limiter.begin(np.append(joints, finger))
         self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
+
+    def grip(self, measured: float, width: float, force: float, now_ns: int) -> JointCommand:
+        """Moves the gripper alone, from its measured opening (m) to `width` (m), pressing with `force` (N).
+
+        For an arm that somebody else moves: no joint of it is in the command. What is commanded next ends a grip that
+        is still under way where it is then. Raises DeviceError before `begin`.
+        """
+        self._begun()
+        command = grip_command(self._robot.gripper, measured, width, force)
+        self._grip = _Grip(command, 0.5 * self._robot.gripper.within(measured), now_ns)
+        self._force = command.gripper_effort
+        return command
 
     def plan_home(self, dt_s: float) -> tuple[Array, Array]:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
@@ -217,6 +246,7 @@ class Arm:
         The next point comes as much later than the last one as now is later than then. A robot that got nothing for
         longer than the horizon is already on the braking path behind its last point, and goes on from there.
         """
+        self._grip = None
         before = self._limiter.position, self._limiter.velocity
         elapsed, horizon = 1e-9 * (now_ns - accepted.stamp_ns), self._config.horizon_s
         if elapsed > horizon:
