@@ -435,12 +435,22 @@ def test_after_a_grip_the_arm_holds_what_was_gripped_with_that_force(arm: Arm, r
     assert held.gripper_effort == 25.0
 
 
-def test_a_grip_that_is_cut_off_ends_where_the_fingers_are_then(arm: Arm, robot: Robot) -> None:
+def test_a_grip_that_is_under_way_when_the_arm_holds_again_goes_on_lawfully(arm: Arm, robot: Robot) -> None:
     duration = float(arm.grip(robot.gripper.upper, 0.0, 25.0, 0).times_s[0])
     half = round(0.5e9 * duration)
-    arm.adopt(robot.home, half)
-    held = arm.tick(half + TICK)
-    assert held.positions[-1, -1] == pytest.approx(0.25 * robot.gripper.upper, abs=1e-6)
+    joints = robot.home + 0.05
+    arm.adopt(joints, half)
+    limits, previous = CommandLimits.of(robot, 1.0 + 1e-6), arm.tick(half + TICK)
+    assert previous.positions[0, -1] == pytest.approx(0.25 * robot.gripper.upper, abs=1e-3)
+    for tick in range(2, 150):
+        command = arm.tick(half + tick * TICK)
+        assert refuse(limits, previous.positions[0], previous.velocities[0], command, 0.01) is None
+        assert command.positions[0, -1] <= previous.positions[0, -1]
+        np.testing.assert_allclose(command.positions[:, :-1], np.tile(joints, (len(command.positions), 1)), atol=1e-9)
+        previous = command
+    assert arm.width == pytest.approx(robot.gripper.lower, abs=1e-6)
+    assert arm.holding
+    assert arm.counts.second_line == 0
 
 
 def test_an_old_grip_does_not_come_back_when_the_arm_is_led_again(arm: Arm, robot: Robot, home: Array) -> None:

@@ -312,8 +312,9 @@ def test_what_is_there_is_skipped_and_what_else_is_there_is_left_alone(
     assert not list(out.glob(".*"))
     assert not (out / "episode_000002" / "half").exists()
     other = replace(derivation, config=replace(derivation.config, shift_s=0.03))
-    assert "was not derived from this bag with this contract and hand.yaml" in (
-        derive_all(folders[:1], out, other).failed["episode_000001"]
+    assert (
+        "was not derived from this bag with this contract and hand.yaml"
+        in (derive_all(folders[:1], out, other).failed["episode_000001"])
     )
     (out / "episode_000001" / MARK).unlink()
     assert "remove it to derive again" in derive_all(folders[:1], out, derivation).failed["episode_000001"]
