@@ -127,14 +127,15 @@ class ArmNode(BringupNode):
         now_ns = received_now()
         if self._pins.look(now_ns):
             self._publish_health()
+        guided = self._guide.guided
+        self._report.look(now_ns)  # that nobody leads the arm is said before the first command after it
         self._press_gripper(now_ns)
-        if self._began and not self._guide.guided and now_ns - self._sent_ns >= self._period_ns:
+        if self._began and not (guided or self._guide.guided) and now_ns - self._sent_ns >= self._period_ns:
             command = self._arm.tick(now_ns)
             if command is not None:
                 self._send(command)
         if self._home_wanted and self._home_throttle.due(now_ns):
             self._publish_home()
-        self._report.look(now_ns)
 
     def _press_gripper(self, now_ns: int) -> None:
         """The one command that leaves while a hand leads: the gripper's, and no other joint's."""
