@@ -332,6 +332,36 @@ def test_a_robot_that_refuses_to_yield_is_held_as_before(stubborn):
     wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding")
 
 
+def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
+    bench, arm = stubborn(answers=False)
+    asked: list[bool] = []
+
+    def yield_late(request, response):
+        asked.append(request.data)
+        if request.data:
+            bench.say_state("ESTOP")
+            wait(lambda: arm._guide._state == "ESTOP", 5.0, "the news of the stop")
+        response.success = True
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", yield_late)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    answer = bench.guide(True)
+    assert (answer.success, answer.message) == (False, "safety is ESTOP meanwhile; the arm holds")
+    wait(lambda: asked == [True, False], 5.0, "the robot being told to hold")
+    assert not arm._guide.led
+    assert "guided" not in bench.states
+
+
+def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):
+    bench, (arm,) = start(ArmNode)
+    wait(lambda: bench.state == "waiting", 5.0, "the arm's word")
+    assert not bench.grip(True).success
+    assert not bench.commands
+
+
 def test_a_robot_without_a_compliant_mode_says_so(stubborn):
     bench, arm = stubborn(answers=False)
     bench.say_state("READY")
