@@ -356,7 +356,7 @@ def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
 
 
 def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):
-    bench, (arm,) = start(ArmNode)
+    bench, _ = start(ArmNode)
     wait(lambda: bench.state == "waiting", 5.0, "the arm's word")
     assert not bench.grip(True).success
     assert not bench.commands
