@@ -1,4 +1,4 @@
-"""`policy episodes ...`: look at recorded episodes, label, check, repair, split and convert them."""
+"""`policy episodes ...`: look at recorded episodes, label, check, repair, split, derive and convert them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from policy_bringup.episodes.recovery import is_clean, recover
 from policy_bringup.episodes.splits import SPLIT_FILE, load_split, save_split, split
 from policy_bringup.episodes.statistics import save_statistics, statistics
 from policy_bringup.lerobot_cli import ExportLerobot, ImportLerobot
+from policy_bringup.pipeline.hand_derivation import derive_all, load_hand_derivation
 
 Folder = tyro.conf.Positional[Path]
 
@@ -158,6 +159,24 @@ class SplitEpisodes:
 
 
 @dataclass(frozen=True)
+class Derive:
+    """Give hand-guided episodes the actions that make their motion again: `convert` needs them."""
+
+    dataset: Folder
+    out: Path
+    """Another dataset: one episode of the same name for each; those that are there are skipped when run again."""
+    deployment: str = "grasp"
+    """Whose robot, contract, hand.yaml and quality.yaml count."""
+
+    def __call__(self) -> int:
+        """Prints counts and what failed; 1 if any did."""
+        derivation = load_hand_derivation(runner.deployment_path(self.deployment))
+        with tables.progress("actions") as progress:
+            report = derive_all(episodes(self.dataset), self.out, derivation, progress)
+        return tables.said(f"{len(report.done)} derived, {len(report.skipped)} were there already", report.failed)
+
+
+@dataclass(frozen=True)
 class Convert:
     """Turn bags into frames for learning: observations as the live policy would have had them, and actions."""
 
@@ -190,7 +209,7 @@ class Convert:
 
 @dataclass(frozen=True)
 class Episodes:
-    """Recorded episodes: list, show, label, check, recover, split, convert, exchange with LeRobot."""
+    """Recorded episodes: list, show, label, check, recover, split, derive, convert, exchange with LeRobot."""
 
     action: tyro.conf.OmitSubcommandPrefixes[
         Annotated[ListEpisodes, tyro.conf.subcommand("list")]
@@ -199,6 +218,7 @@ class Episodes:
         | Annotated[Check, tyro.conf.subcommand("check")]
         | Annotated[Recover, tyro.conf.subcommand("recover")]
         | Annotated[SplitEpisodes, tyro.conf.subcommand("split")]
+        | Annotated[Derive, tyro.conf.subcommand("derive")]
         | Annotated[Convert, tyro.conf.subcommand("convert")]
         | Annotated[ExportLerobot, tyro.conf.subcommand("export-lerobot")]
         | Annotated[ImportLerobot, tyro.conf.subcommand("import-lerobot")]

@@ -416,3 +416,55 @@ def test_nothing_is_adopted_before_the_arm_has_begun_or_without_numbers(
     with pytest.raises(ValueError, match="finite"):
         arm.adopt(robot.home * np.nan, TICK)
     np.testing.assert_array_equal(arm.joints, robot.home)
+
+
+def test_a_gripper_moved_alone_goes_to_its_end_and_no_joint_is_told(arm: Arm, robot: Robot) -> None:
+    command = arm.grip(0.08, 0.0, 25.0, 0)
+    assert command.names == (robot.gripper.joint,)
+    assert (command.positions.tolist(), command.velocities.tolist()) == ([[0.0]], [[0.0]])
+    assert command.gripper_effort == 25.0
+    assert command.times_s[0] > 0.5 * 0.08 / robot.gripper.velocity
+
+
+def test_after_a_grip_the_arm_holds_what_was_gripped_with_that_force(arm: Arm, robot: Robot) -> None:
+    duration = float(arm.grip(robot.gripper.home, 0.0, 25.0, 0).times_s[0])
+    moved_joints = robot.home + 0.05
+    arm.adopt(moved_joints, round(duration * 1e9) + TICK)
+    held = arm.tick(round(duration * 1e9) + 2 * TICK)
+    np.testing.assert_allclose(held.positions[-1], [*moved_joints, 0.0], atol=1e-9)
+    assert held.gripper_effort == 25.0
+
+
+def test_a_grip_that_is_under_way_when_the_arm_holds_again_goes_on_lawfully(arm: Arm, robot: Robot) -> None:
+    duration = float(arm.grip(robot.gripper.upper, 0.0, 25.0, 0).times_s[0])
+    half = round(0.5e9 * duration)
+    joints = robot.home + 0.05
+    arm.adopt(joints, half)
+    limits, previous = CommandLimits.of(robot, 1.0 + 1e-6), arm.tick(half + TICK)
+    assert previous.positions[0, -1] == pytest.approx(0.25 * robot.gripper.upper, abs=1e-3)
+    for tick in range(2, 150):
+        command = arm.tick(half + tick * TICK)
+        assert refuse(limits, previous.positions[0], previous.velocities[0], command, 0.01) is None
+        assert command.positions[0, -1] <= previous.positions[0, -1]
+        np.testing.assert_allclose(command.positions[:, :-1], np.tile(joints, (len(command.positions), 1)), atol=1e-9)
+        previous = command
+    assert arm.width == pytest.approx(robot.gripper.lower, abs=1e-6)
+    assert arm.holding
+    assert arm.counts.second_line == 0
+
+
+def test_an_old_grip_does_not_come_back_when_the_arm_is_led_again(arm: Arm, robot: Robot, home: Array) -> None:
+    arm.grip(robot.gripper.home, 0.0, 25.0, 0)
+    arm.adopt(robot.home, 2_000 * MS)
+    _, now = sent(arm, home, 200, 2_000 * MS)
+    opened = arm.width
+    assert opened > 0.05
+    arm.adopt(robot.home, now + 3_000 * MS)
+    assert arm.width == pytest.approx(opened)
+
+
+def test_before_the_arm_has_begun_its_gripper_is_not_moved(
+    robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig
+) -> None:
+    with pytest.raises(DeviceError, match="has not begun"):
+        load_arm(robot, urdf, task_space, config).grip(0.08, 0.0, 25.0, 0)

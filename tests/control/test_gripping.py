@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policy_bringup.control.gripping import grip_command
+from policy_bringup.control.gripping import GripMotion, grip_command
 from policy_bringup.control.trajectory import scaling
 from policy_bringup.core.robot import Robot
 
@@ -36,3 +36,18 @@ def test_it_takes_as_long_as_the_gripper_needs_and_no_longer(robot: Robot):
         assert velocity <= gripper.velocity * (1 + 1e-6)
         assert acceleration <= gripper.acceleration * (1 + 1e-6)
         assert velocity > 0.99 * gripper.velocity or acceleration > 0.99 * gripper.acceleration
+
+
+def test_a_grip_under_way_leaves_and_arrives_at_rest_and_stays(robot: Robot):
+    motion = GripMotion(grip_command(robot.gripper, 0.08, 0.0, 20.0), 0.04, 1_000)
+    whole_ns = round(1e9 * float(motion.command.times_s[-1]))
+    fingers = np.array([motion.finger(1_000 + part * whole_ns // 100) for part in range(101)])
+    assert (fingers[0], fingers[50], fingers[-1]) == pytest.approx((0.04, 0.02, 0.0))
+    speeds = np.diff(fingers) / (1e-9 * whole_ns / 100)
+    assert (speeds <= 0.0).all()
+    assert abs(speeds[0]) < 0.1 * np.abs(speeds).max() > abs(speeds[-1])
+    assert motion.finger(1_000 + 10 * whole_ns) == motion.end == 0.0
+
+
+def test_a_grip_that_is_there_already_is_at_its_end(robot: Robot):
+    assert GripMotion(grip_command(robot.gripper, 0.0, 0.0, 20.0), 0.0, 5).finger(5) == 0.0

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from policy_bringup.control.hand_guiding import Derivation, HandGuiding, Motion
+from policy_bringup.control.hand_guiding import Derivation, HandGuiding, Motion, load_derivation
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.robot import Robot, pose_to_columns
 from policy_bringup.core.types import ActionSpec
 
+ROOT = Path(__file__).parents[2]
 PERIOD_S = 0.01
 TIMES = np.arange(201) * PERIOD_S
 
@@ -106,3 +110,14 @@ def test_irregular_times_give_regular_actions(derive, swing, joint_space):
 def test_what_is_no_motion_is_refused(derive, swing, joint_space, change, said):
     with pytest.raises(ValueError, match=said):
         derive(change(swing), joint_space)
+
+
+def test_the_shipped_configuration_says_how_actions_follow(tmp_path):
+    derivation = load_derivation(ROOT / "config")
+    assert 0.0 < derivation.shift_s < derivation.smoothing_s
+    (tmp_path / "hand.yaml").write_text("actions: {shift_s: 0.02, smoothing_s: 0.1, grip_force: 500.0}\n")
+    with pytest.raises(ConfigError, match=r"hand\.yaml: actions: grip_force: must be a number from 0\.1 to 200"):
+        load_derivation(tmp_path)
+    (tmp_path / "hand.yaml").write_text("hand: {}\n")
+    with pytest.raises(ConfigError, match=r"hand\.yaml: actions: must be a group of keys"):
+        load_derivation(tmp_path)

@@ -114,3 +114,9 @@ def test_a_mapping_that_cannot_be_meant_is_refused(change: dict, words: str):
     data = {"dead_zone": 0.1, "deadman": 5, "axes": [], "buttons": [{"action": "open", "button": 0}], **change}
     with pytest.raises(ConfigError, match=words):
         build(SticksConfig, data, "teleop.yaml: gamepad")
+
+
+@pytest.mark.parametrize("device", ["gamepad", "joy"])
+def test_the_shipped_mapping_has_a_number_for_everything_that_can_be_asked(config_folder: Path, device: str):
+    config: SticksConfig = getattr(load(config_folder / "teleop.yaml", TeleopConfig), device)
+    assert {entry.action for entry in config.buttons} == {button.value for button in Button} | {"open", "close"}

@@ -4,18 +4,22 @@ import array
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
+from policy_bringup.control.hand_guiding import load_derivation
 from policy_bringup.core import graph
+from policy_bringup.core.decoding import values_of
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.types import ActionChunk
 from policy_bringup.nodes import endpoints, messages
@@ -32,21 +36,31 @@ class Bench:
     def __init__(self) -> None:
         self.node, self.safety = Node("operator"), Node("safety")
         self.commands: list[JointTrajectory] = []
-        self.joints = np.zeros(7)
+        self.joints, self.width = np.zeros(7), 0.0
+        self.states: list[str] = []
         self._state = self._publisher("safety/state")
         self._action = self._publisher("safety/action", self.safety)
         self._joint_states = self._publisher(JOINTS)
-        for name, take in ((SENT, self.commands.append), (JOINTS, self._take_joints)):
+        takes = {SENT: self.commands.append, JOINTS: self._take_joints, "arm/state": self._take_state}
+        for name, take in takes.items():
             entry = graph.topic(name)
             self.node.create_subscription(endpoints.interface(entry.type), name, take, endpoints.profile(entry.qos))
         self.client = self.node.create_client(SetBool, "arm/hand_guide")
+        self.gripper = self.node.create_client(SetBool, "arm/grip")
 
     def _publisher(self, name: str, node: Node | None = None):
         entry = graph.topic(name)
         return (node or self.node).create_publisher(endpoints.interface(entry.type), name, endpoints.profile(entry.qos))
 
     def _take_joints(self, message: JointState) -> None:
-        self.joints = np.array(message.position[:7])
+        self.joints, self.width = np.array(message.position[:7]), 2.0 * message.position[7]
+
+    def _take_state(self, message: DiagnosticArray) -> None:
+        self.states.append(values_of(message.status[0])["state"])
+
+    @property
+    def state(self) -> str:
+        return self.states[-1] if self.states else ""
 
     def say_state(self, state: str) -> None:
         values = {"state": state, "source": "policy", "offered": ""}
@@ -63,9 +77,15 @@ class Bench:
         self._joint_states.publish(message)
 
     def guide(self, on: bool) -> SetBool.Response:
-        assert self.client.wait_for_service(5.0)
-        future = self.client.call_async(SetBool.Request(data=on))
-        wait(future.done, 5.0, "the answer of arm/hand_guide")
+        return self._call(self.client, on)
+
+    def grip(self, close: bool) -> SetBool.Response:
+        return self._call(self.gripper, close)
+
+    def _call(self, client, data: bool) -> SetBool.Response:
+        assert client.wait_for_service(5.0)
+        future = client.call_async(SetBool.Request(data=data))
+        wait(future.done, 5.0, f"the answer of {client.srv_name}")
         return future.result()
 
 
@@ -169,6 +189,72 @@ def test_arming_while_the_hand_leads_moves_nothing(led):
     assert not arm._guide.follows, "what was armed for the old pose must not be followed"
 
 
+def test_the_arm_says_ten_times_a_second_whether_it_is_led_and_at_once_when_that_changes(led):
+    bench, _, _ = led
+    wait(lambda: bench.state == "guided", 1.0, "the news that a hand leads the arm")
+    count, began = len(bench.states), time.monotonic()
+    wait(lambda: len(bench.states) >= count + 10, 5.0, "ten more words")
+    assert time.monotonic() - began > 0.7
+    assert bench.guide(False).success
+    wait(lambda: bench.state == "holding", 1.0, "the news that nobody does")
+    assert [word for word, _ in groupby(bench.states)][-2:] == ["guided", "holding"]
+
+
+def test_an_arm_that_follows_safe_actions_says_so(led):
+    bench, arm, _ = led
+    bench.guide(False)
+    bench.say_state("ACTIVE")
+    wait(lambda: arm._guide.follows, 5.0, "the news that safety is armed")
+    action = arm._proprioception.measured(arm._sample, arm._action)
+    action[-1] = 20.0
+    bench.say_action(arm.deployment.contract.action.names, action)
+    wait(lambda: bench.state == "following", 5.0, "the arm following")
+    wait(lambda: bench.state == "holding", 5.0, "the arm holding again, since safety is silent")
+
+
+def test_the_button_closes_and_opens_the_gripper_of_a_led_arm_and_moves_nothing_else(led):
+    bench, arm, _ = led
+    gripper = arm.robot.gripper
+    wait(lambda: bench.width > 0.9 * gripper.upper, 5.0, "an open gripper")
+    time.sleep(0.1)
+    before, count = bench.joints.copy(), len(bench.commands)
+    answer = bench.grip(True)
+    assert (answer.success, answer.message) == (True, "the gripper closes")
+    wait(lambda: bench.width < 0.1 * gripper.upper, 5.0, "the gripper closing")
+    answer = bench.grip(False)
+    assert (answer.success, answer.message) == (True, "the gripper opens")
+    wait(lambda: bench.width > 0.9 * gripper.upper, 5.0, "the gripper opening")
+    sent = bench.commands[count:]
+    assert [tuple(command.joint_names) for command in sent] == [(gripper.joint,)] * 2
+    assert [2.0 * command.points[-1].positions[0] for command in sent] == [gripper.lower, gripper.upper]
+    force = load_derivation(arm.config_folder).grip_force
+    assert [command.points[-1].effort[0] for command in sent] == [force] * 2
+    np.testing.assert_allclose(bench.joints, before, atol=0.02)
+
+
+def test_what_was_gripped_by_hand_is_held_when_the_hand_is_gone(led):
+    bench, arm, _ = led
+    bench.grip(True)
+    wait(lambda: bench.width < 0.1 * arm.robot.gripper.upper, 5.0, "the gripper closing")
+    assert bench.guide(False).success
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 50, 5.0, "half a second of holding")
+    assert bench.width < 0.1 * arm.robot.gripper.upper
+    assert bench.commands[-1].points[-1].positions[7] == arm.robot.gripper.lower
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_the_button_is_refused_while_nobody_leads_the_arm(led, close: bool):
+    bench, _, _ = led
+    assert bench.guide(False).success
+    answer = bench.grip(close)
+    assert not answer.success
+    assert answer.message == "the arm is not led by hand: its gripper moves by safe actions only"
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 20, 5.0, "the arm holding")
+    assert {len(command.joint_names) for command in bench.commands[count:]} == {8}
+
+
 @pytest.mark.parametrize("state", ["ESTOP", "FAULT"])
 def test_an_emergency_stop_takes_the_arm_back(led, state):
     bench, arm, sim = led
@@ -176,6 +262,8 @@ def test_an_emergency_stop_takes_the_arm_back(led, state):
     bench.say_state(state)
     wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding again")
     assert not arm._guide.guided
+    wait(lambda: bench.state == "holding", 1.0, "the arm saying so")
+    assert not bench.grip(True).success
     before = bench.joints.copy()
     with sim._lock:
         sim._world.push(np.array([0.0, 15.0, 0.0]), np.zeros(3))
@@ -238,8 +326,40 @@ def test_a_robot_that_refuses_to_yield_is_held_as_before(stubborn):
     answer = bench.guide(True)
     assert not answer.success
     assert answer.message == "the robot refused: this arm is bolted; the arm holds"
+    assert "guided" not in bench.states, "it had not yielded"
+    assert not bench.grip(True).success
     count = len(bench.commands)
     wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding")
+
+
+def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
+    bench, arm = stubborn(answers=False)
+    asked: list[bool] = []
+
+    def yield_late(request, response):
+        asked.append(request.data)
+        if request.data:
+            bench.say_state("ESTOP")
+            wait(lambda: arm._guide._state == "ESTOP", 5.0, "the news of the stop")
+        response.success = True
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", yield_late)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    answer = bench.guide(True)
+    assert (answer.success, answer.message) == (False, "safety is ESTOP meanwhile; the arm holds")
+    wait(lambda: asked == [True, False], 5.0, "the robot being told to hold")
+    assert not arm._guide.led
+    assert "guided" not in bench.states
+
+
+def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):
+    bench, _ = start(ArmNode)
+    wait(lambda: bench.state == "waiting", 5.0, "the arm's word")
+    assert not bench.grip(True).success
+    assert not bench.commands
 
 
 def test_a_robot_without_a_compliant_mode_says_so(stubborn):

@@ -52,6 +52,7 @@ class Cell:
         self.states: list[dict[str, str]] = []
         self.policy_stands = False
         self.leader: np.ndarray | None = None
+        self.arm_says = "holding"
         self._outputs: dict[str, Any] = {}
         self._beats = 0
         self._hear("teleop/action", JointTrajectory, lambda m: self.tables.append(chunk_of(m, "teleop", 0)))
@@ -59,7 +60,8 @@ class Cell:
         self._hear("safety/state", DiagnosticArray, lambda m: self.states.append(values_of(m.status[0])))
         for name in ("start", "stop", "discard"):
             self._serve(Trigger, f"recorder/{name}")
-        self._serve(SetBool, "recorder/success")
+        for name in ("recorder/success", "arm/hand_guide", "arm/grip"):
+            self._serve(SetBool, name)
         self._beat = Beat(0.01, self._say_joints, lambda error: self.asked.append(repr(error)))
 
     @property
@@ -83,6 +85,9 @@ class Cell:
         flicker = np.append(1e-9 * (self._beats % 2), np.zeros(7))  # as the last bits of an encoder do
         sample = StateSample(now_ns, 0, names, self.joints + flicker)
         self.say("joint_states", messages.joint_state(sample, np.zeros(8), np.zeros(8), "base"))
+        if self._beats % 10 == 0 and self.arm_says:
+            arm = messages.status("arm", "ok", self.arm_says, {"state": self.arm_says, "follows": False})
+            self.say("arm/state", messages.diagnostics(now_ns, arm))
         if self.leader is not None:
             led = StateSample(now_ns, 0, (*(f"leader_{n}" for n in names[:-1]), "leader_gripper"), self.leader)
             self.say("leader/joint_states", messages.joint_state(led, np.zeros(8), np.zeros(8), "base"))
@@ -225,14 +230,85 @@ def test_keys_record_label_and_stop(start, terminal: Terminal):
     press("\n", "recorder/start")
     recording = messages.status("recorder", "ok", "recording", {"state": "recording"})
     cell.say("recorder/state", messages.diagnostics(0, recording))
-    held_s = time.monotonic() + 0.7  # a key that is pressed twice within its hold is one that repeats
-    until(lambda: time.monotonic() > held_s)
+    wait_a_hold()
     press("\n", "recorder/stop")
     press("1", "recorder/success True")
     press("0", "recorder/success False")
     press("x", "recorder/discard")
     terminal.type("e")
     until(lambda: cell.state[0] == "ESTOP")
+
+
+def wait_a_hold() -> None:
+    """A key that is pressed twice within its hold is one that repeats."""
+    held_s = time.monotonic() + 0.7
+    until(lambda: time.monotonic() > held_s)
+
+
+def test_a_key_lets_a_hand_lead_the_arm_and_meanwhile_space_is_the_grippers_button(start, terminal: Terminal):
+    node, cell = start(f"keyboard:{terminal.path}")
+    terminal.type("g")
+    until(lambda: cell.asked == ["arm/hand_guide True"])
+    cell.arm_says = "guided"
+    until(lambda: node.health()[1] == "the arm is led by hand")
+    terminal.type(" ")
+    until(lambda: cell.asked[1:] == ["arm/grip True"])
+    until(lambda: node._deadman)
+    until(lambda: not node._deadman)
+    terminal.type(" ")
+    until(lambda: cell.asked[2:] == ["arm/grip False"])
+    wait_a_hold()
+    terminal.type("g")
+    until(lambda: cell.asked[3:] == ["arm/hand_guide False"])
+    assert not cell.tables, "nothing is proposed while a hand leads the arm"
+
+
+def test_while_a_hand_leads_the_arm_no_key_takes_or_moves_it(start, terminal: Terminal):
+    node, cell = start(f"keyboard:{terminal.path}")
+    cell.arm_says = "guided"
+    until(lambda: node.health()[1] == "the arm is led by hand")
+    for key in "wt h":
+        terminal.type(key)
+        states_during(cell, 5)
+    assert cell.state[0] == "READY"
+    assert not cell.tables
+    assert cell.asked == ["arm/grip True"]
+    cell.arm_says = "holding"
+    until(lambda: node.health()[1] != "the arm is led by hand")
+    until(lambda: cell.tables, lambda: terminal.type("w"))
+
+
+def test_an_arm_that_has_fallen_silent_is_not_taken_for_one_that_is_led(start, terminal: Terminal):
+    node, cell = start(f"keyboard:{terminal.path}")
+    cell.arm_says = "guided"
+    until(lambda: node.health()[1] == "the arm is led by hand")
+    cell.arm_says = ""
+    until(lambda: node.health()[1] == "ready")
+    terminal.type("g")
+    until(lambda: cell.asked == ["arm/hand_guide True"])
+
+
+def test_the_buttons_of_a_pad_do_the_same_while_its_dead_man_is_held(start):
+    node, cell = start("joy")
+    close, open_, guide = 0, 1, 8
+
+    def say(*held: int) -> None:
+        cell.say("joy", Joy(axes=[0.0] * 8, buttons=[int(number in held) for number in range(11)]))
+
+    until(lambda: node.count_publishers("joy"), say)
+    until(lambda: node._hand._device._heard_ns is not None, say)
+    until(lambda: cell.asked, lambda: say(guide))
+    assert cell.asked == ["arm/hand_guide True"]
+    cell.arm_says = "guided"
+    until(lambda: node.health()[1] == "the arm is led by hand", say)
+    for _ in range(20):
+        say(close)  # without the dead-man
+        time.sleep(0.01)
+    assert cell.asked[1:] == []
+    until(lambda: node._deadman, lambda: say(DEADMAN))
+    until(lambda: cell.asked[1:] == ["arm/grip True"], lambda: say(DEADMAN, close))
+    until(lambda: cell.asked[2:] == ["arm/grip False"], lambda: say(DEADMAN, open_))
+    assert not cell.tables
 
 
 def test_a_terminal_that_is_closed_lets_go_and_the_arm_is_held(start, terminal: Terminal):

@@ -11,7 +11,7 @@ from policy_bringup.nodes.endpoints import interface
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_DEMAND = ("home/action", "teleop/action")
-EVENTS = ("safety/verdict", "safety/state", "recorder/state", "/diagnostics")
+EVENTS = ("safety/verdict", "safety/state", "arm/state", "recorder/state", "/diagnostics")
 """Published when something changes as well, or by several nodes."""
 
 

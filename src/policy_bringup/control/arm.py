@@ -13,6 +13,7 @@ import numpy as np
 
 from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.braking import braking_path, state_at
+from policy_bringup.control.gripping import GripMotion, grip_command
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.limiter import Limiter
@@ -72,6 +73,7 @@ class Arm:
         self._limiter = Limiter(self._lower, self._upper, velocity, self._acceleration, steps)
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._accepted: _Accepted | None = None
+        self._grip: GripMotion | None = None
         self._last_action_ns = 0
         self._force = robot.gripper.force
         self._holding = True
@@ -119,7 +121,7 @@ class Arm:
                 f"{self._lower[joint]:.4f} to {self._upper[joint]:.4f}: bring it back before starting"
             )
         self._limiter.begin(measured)
-        self._last_action_ns = now_ns
+        self._last_action_ns, self._grip = now_ns, None
         self._force, self._refusal = self._robot.gripper.force, None
         self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
@@ -136,6 +138,7 @@ class Arm:
         target = self._target(names, values)
         if target is None:
             return self.hold(now_ns)
+        self._grip = None
         self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
         command = self._move(target, accepted, now_ns)
         if command is None:
@@ -145,13 +148,17 @@ class Arm:
         return command
 
     def hold(self, now_ns: int) -> JointCommand:
-        """Decelerates within limits to rest, and stays. Raises DeviceError before `begin`."""
+        """Decelerates within limits to rest, and stays; a gripper that `grip` has set off goes on to its end.
+
+        Raises DeviceError before `begin`.
+        """
         accepted = self._begun()
         self._rest()
         self._counts = replace(self._counts, held=self._counts.held + 1)
         if now_ns - accepted.stamp_ns < self._config.min_step_s * 1e9:
             return accepted.command
-        command = self._move(None, accepted, now_ns)
+        gripping = None if self._grip is None else np.append(self.joints, self._grip.end)
+        command = self._move(gripping, accepted, now_ns)
         return command if command is not None else self._remaining(accepted, now_ns)
 
     def tick(self, now_ns: int) -> JointCommand | None:
@@ -177,13 +184,25 @@ class Arm:
     def adopt(self, joints: Array, now_ns: int) -> None:
         """The measured joints `(n,)` rad become the command, at rest: somebody else has moved the arm.
 
-        Nothing is to be sent for it; the gripper's command stays. Raises DeviceError before `begin`, ValueError for a
-        number that is not finite.
+        Nothing is to be sent for it; the gripper's command stays, or is as far as `grip` has come. Raises DeviceError
+        before `begin`, ValueError for a number that is not finite.
         """
         self._begun()
-        self._limiter.begin(np.append(joints, self._limiter.position[-1]))
+        finger = self._limiter.position[-1] if self._grip is None else self._grip.finger(now_ns)
+        self._limiter.begin(np.append(joints, finger))
         self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
+
+    def grip(self, measured: float, width: float, force: float, now_ns: int) -> JointCommand:
+        """Moves the gripper alone, from its measured opening (m) to `width` (m), pressing with `force` (N).
+
+        For an arm that somebody else moves: no joint of it is in the command. Raises DeviceError before `begin`.
+        """
+        self._begun()
+        command = grip_command(self._robot.gripper, measured, width, force)
+        self._grip = GripMotion(command, 0.5 * self._robot.gripper.within(measured), now_ns)
+        self._force = command.gripper_effort
+        return command
 
     def plan_home(self, dt_s: float) -> tuple[Array, Array]:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""

@@ -9,11 +9,12 @@ width is not shifted, only slowed down to what the gripper can do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from policy_bringup.control.proprioception import Proprioception
-from policy_bringup.core.config import bounded
+from policy_bringup.core.config import bounded, build, read_yaml
 from policy_bringup.core.robot import Gripper
 from policy_bringup.core.types import ActionSpec, Array, StateSample
 
@@ -30,6 +31,12 @@ class Derivation:
     shift_s: float = bounded(0.0, 0.5, "s")
     smoothing_s: float = bounded(0.0, 1.0, "s")
     grip_force: float = bounded(0.1, 200.0, "N")
+
+
+def load_derivation(config_folder: Path) -> Derivation:
+    """Of config/hand.yaml, whose other parts are the simulated hand's. Raises ConfigError."""
+    path = config_folder / "hand.yaml"
+    return build(Derivation, read_yaml(path).get("actions"), f"{path}: actions")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

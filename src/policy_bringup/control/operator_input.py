@@ -25,6 +25,7 @@ class Button(Enum):
     DISCARD = "discard"
     TAKE = "take"
     HAND_BACK = "hand_back"
+    GUIDE = "guide"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

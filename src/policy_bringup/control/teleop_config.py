@@ -8,7 +8,7 @@ from typing import Literal
 from policy_bringup.core.config import bounded, required
 
 Motions = Literal["x", "y", "z", "rx", "ry", "rz"]
-Actions = Literal["open", "close", "estop", "record", "success", "failure", "discard", "take", "hand_back"]
+Actions = Literal["open", "close", "estop", "record", "success", "failure", "discard", "take", "hand_back", "guide"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class ChunkStream:
         measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`; whoever follows
         it goes straight from where it is to the first step.
         """
-        path = self._path if self._held is None else self._standing(chunk, measured)
+        path = self._path if self._held is None else self._standing(chunk, self._held, measured)
         # A robot that had run out of path when the picture was taken stood still, as at the very beginning.
         if path is None or remaining(path, chunk.stamp_ns) is None:
             joined = self._begun(chunk, measured, now_ns)
@@ -123,9 +123,9 @@ class ChunkStream:
         self._path, self._held = _anchored(joined, now_ns, here), None
         return joined
 
-    def _standing(self, chunk: ActionChunk, measured: Array) -> ActionChunk:
+    def _standing(self, chunk: ActionChunk, told: Array, measured: Array) -> ActionChunk:
         """A path that stays where the robot is held."""
-        here = np.where(self._holds_command, self._held, self._within(measured))
+        here = np.where(self._holds_command, told, self._within(measured))
         return replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
 
     def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:

@@ -17,6 +17,8 @@ MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
 DRIVEN = ("ACTIVE", "RETRY")
 """The safety monitor's states in which a source is in charge of the arm."""
+GUIDED = "guided"
+"""The arm's state in which a person leads it by hand."""
 
 
 def stamp_of(time: Any) -> int:

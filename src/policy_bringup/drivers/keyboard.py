@@ -27,13 +27,14 @@ MOTION_KEYS: Mapping[str, tuple[str, float]] = {
 GRIPPER_KEY = " "
 BUTTON_KEYS: Mapping[str, Button] = {
     "e": Button.ESTOP, "1": Button.SUCCESS, "0": Button.FAILURE, "x": Button.DISCARD, "\n": Button.RECORD,
-    "\r": Button.RECORD, "t": Button.TAKE, "h": Button.HAND_BACK,
+    "\r": Button.RECORD, "t": Button.TAKE, "h": Button.HAND_BACK, "g": Button.GUIDE,
 }  # fmt: skip
 TABLE = """\
   w s   forward, back        u o   turn about x      space  close the gripper; pressed again, open it
   a d   left, right          i k   turn about y      enter  start, stop recording
   r f   up, down             j l   turn about z      1 0 x  success, failure, discard
   t     take the arm         h     hand it back      e      EMERGENCY STOP
+  g     lead the arm by hand, or end that; meanwhile space is the gripper's button, and no other key moves anything
 Hold a key to move; let go to stop. All directions are those of the robot's base."""
 
 _CHUNK = 1024

@@ -1,8 +1,9 @@
 """The arm controller: safe actions -> inverse kinematics -> limits -> second line -> the robot's controller.
 
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
-While a person leads the arm by hand it commands nothing, and holds where the arm is left. It follows nobody before
-safety was armed since it started, nor while a stranger publishes where only safety or it may.
+While a person leads the arm by hand it commands nothing but the gripper, by its button, and holds where the arm is
+left. It follows nobody before safety was armed since it started, nor while a stranger publishes where only safety or it
+may.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.arm import Arm, load_arm
 from policy_bringup.control.arm_config import ArmConfig
+from policy_bringup.control.hand_guiding import load_derivation
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.control.way import Way
@@ -26,6 +28,7 @@ from policy_bringup.core.errors import DeviceError, ObservationError
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.arm_report import ArmReport
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.hand_guide import HandGuide
 from policy_bringup.nodes.inbox import Inbox
@@ -67,6 +70,8 @@ class ArmNode(BringupNode):
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)
+        self._report = ArmReport(self, self._guide, lambda: self._arm.holding if self._began else None)
+        self._grip_force = load_derivation(self.config_folder).grip_force
         self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
         self._home_throttle = Throttle(graph.topic("home/action").rate_hz)
         self._sent_ns = 0
@@ -79,6 +84,7 @@ class ArmNode(BringupNode):
         """Ends after the present look; the last command ends at rest by itself."""
         self._beat.stop()
         self._guide.end()
+        self._report.look(received_now())
 
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, sentence and counts."""
@@ -121,12 +127,25 @@ class ArmNode(BringupNode):
         now_ns = received_now()
         if self._pins.look(now_ns):
             self._publish_health()
-        if self._began and not self._guide.guided and now_ns - self._sent_ns >= self._period_ns:
+        guided = self._guide.guided
+        self._report.look(now_ns)  # that nobody leads the arm is said before the first command after it
+        self._press_gripper(now_ns)
+        if self._began and not (guided or self._guide.guided) and now_ns - self._sent_ns >= self._period_ns:
             command = self._arm.tick(now_ns)
             if command is not None:
                 self._send(command)
         if self._home_wanted and self._home_throttle.due(now_ns):
             self._publish_home()
+
+    def _press_gripper(self, now_ns: int) -> None:
+        """The one command that leaves while a hand leads: the gripper's, and no other joint's."""
+        closed = self._guide.take_grip()
+        if closed is not None and self._sample is not None:
+            gripper = self.robot.gripper
+            _, measured = self._proprioception.joints(self._sample)
+            before = measured if np.isfinite(measured) else self._arm.width
+            width = gripper.lower if closed else gripper.upper
+            self._send(self._arm.grip(before, width, self._grip_force, now_ns))
 
     def _send(self, command: JointCommand) -> None:
         self._sent_ns = received_now()

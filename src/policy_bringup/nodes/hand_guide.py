@@ -1,4 +1,5 @@
-"""`arm/hand_guide`: lets a person lead the arm by hand, and takes it back where they leave it.
+"""`arm/hand_guide`: lets a person lead the arm by hand, and takes it back where they leave it. `arm/grip`: meanwhile, a
+button for the gripper.
 
 The robot's side makes the arm compliant when asked on `robot/compliant`: the simulator lets its servos go; under
 ros2_control the compliance node switches from the trajectory controller to a gravity compensating one.
@@ -32,13 +33,20 @@ class HandGuide:
         self._node, self._trouble = node, trouble
         self._robot = endpoints.client(node, "robot/compliant")
         endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
+        endpoints.serve(node, "arm/grip", self._serve_grip)
         self._state = ""
-        self._guided = self._follows = False
+        self._guided = self._led = self._follows = False
+        self._grip: bool | None = None
 
     @property
     def guided(self) -> bool:
         """A person leads: no command may leave, and the measured joints are the command."""
         return self._guided
+
+    @property
+    def led(self) -> bool:
+        """Guided, and the robot has said that it yields."""
+        return self._led
 
     @property
     def follows(self) -> bool:
@@ -50,6 +58,11 @@ class HandGuide:
         if self._guided:
             return "led by hand"
         return "" if self._follows else "holding until safety is armed anew"
+
+    def take_grip(self) -> bool | None:
+        """What the gripper's button was pressed for since this was last asked: True to close; None for nothing."""
+        asked, self._grip = self._grip, None
+        return asked if self._led else None
 
     def hear(self, state: str) -> None:
         """Safety's state, whenever it is told. An e-stop or a fault ends the guiding."""
@@ -64,7 +77,17 @@ class HandGuide:
         """Takes the arm back without waiting for the robot's answer; nothing if nobody leads it."""
         if self._guided:
             self._robot.call_async(SetBool.Request(data=False))
-            self._guided = False
+            self._guided = self._led = False
+
+    def _serve_grip(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """The command itself is left to the node's own thread."""
+        response.success = self._led
+        if self._led:
+            self._grip = request.data
+            response.message = f"the gripper {'closes' if request.data else 'opens'}"
+        else:
+            response.message = "the arm is not led by hand: its gripper moves by safe actions only"
+        return response
 
     async def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         answer = self._lead if request.data else self._take_back
@@ -80,6 +103,9 @@ class HandGuide:
             self._robot.call_async(SetBool.Request(data=False))  # a robot that yields late must not stay so
             self._guided = False
             return False, f"{reason}; the arm holds"
+        if not self._guided:
+            return False, f"safety is {self._state} meanwhile; the arm holds"
+        self._led = True
         return True, "the arm yields to the hand"
 
     async def _take_back(self) -> tuple[bool, str]:
@@ -87,7 +113,7 @@ class HandGuide:
             return True, "the arm was not led by hand"
         if reason := await self._ask(False):
             return False, f"{reason}; the arm may still yield"
-        self._guided = False
+        self._guided = self._led = False
         return True, "the arm holds where it is"
 
     def _refusal(self) -> str:

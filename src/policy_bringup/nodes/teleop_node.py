@@ -1,6 +1,7 @@
 """An operator's hand as a source of actions: keyboard, gamepad, joy topic or leader arm -> `teleop/action`.
 
 With the policy driving, pressing the dead-man takes the arm over; letting go holds it; handing it back is a button.
+Another one lets a person lead the arm by hand: then nothing is proposed, and the gripper's keys are its button.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.emitted import EmittedTrack
+from policy_bringup.control.guiding_keys import GuidingKeys
 from policy_bringup.control.handover import Handover
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.leader import Leader, Pull
@@ -36,7 +38,11 @@ from policy_bringup.nodes.runtime import BringupNode, received_now, run
 from policy_bringup.nodes.teleop_devices import Hand, split
 
 LOOK_S = 0.005
-SERVICES = ("safety/arm", "safety/stop", "recorder/start", "recorder/stop", "recorder/discard", "recorder/success")
+SERVICES = (
+    "safety/arm", "safety/stop", "arm/hand_guide", "arm/grip",
+    "recorder/start", "recorder/stop", "recorder/discard", "recorder/success",
+)  # fmt: skip
+LED = "the arm is led by hand"
 REQUESTS: dict[Button, tuple[str, Any]] = {
     Button.ESTOP: ("safety/stop", SetBool.Request(data=True)),
     Button.SUCCESS: ("recorder/success", SetBool.Request(data=True)),
@@ -63,6 +69,7 @@ class TeleopNode(BringupNode):
         self._teleop = Teleop(self.robot, chain, action, self.deployment.limits, motion, tick_s)
         self._leader = Leader(self.robot, chain, action, self._config.leader, motion.grip_force) if leads else None
         self._handover = Handover(self._config.handover_timeout_s)
+        self._guiding = GuidingKeys(graph.topic("arm/state").stale_s)
         self._emitted = EmittedTrack()
         self._throttle = Throttle(graph.topic("teleop/action").rate_hz)
         self._sample: StateSample | None = None
@@ -99,6 +106,8 @@ class TeleopNode(BringupNode):
             return "error", self._hand.lost, values
         if self._trouble:
             return "warn", self._trouble, values
+        if self._guiding.led(received_now()):
+            return "ok", LED, values
         return "ok", self._handover.sentence or "ready", values
 
     def _subscribe(self) -> None:
@@ -106,6 +115,7 @@ class TeleopNode(BringupNode):
         self._inbox.hear("joint_states", self._take_joints)
         self._inbox.hear("safety/state", self._take_safety_state)
         self._inbox.hear_published("safety/action", self._take_emitted)
+        self._inbox.hear("arm/state", self._take_arm_state)
         self._inbox.hear("recorder/state", self._take_recorder_state)
         if self._hand.name == "joy":
             self._inbox.hear("joy", self._hand.take_joy)
@@ -128,6 +138,9 @@ class TeleopNode(BringupNode):
             # DDS stamps with the system's clock; what counts here is ROS time.
             self._emitted.add(self.stamp_now() - (time.time_ns() - published_ns), chunk.values[0])
 
+    def _take_arm_state(self, message: DiagnosticArray) -> None:
+        self._guiding.hear(values_of(message.status[0])["state"], received_now())
+
     def _take_recorder_state(self, message: DiagnosticArray) -> None:
         self._recording = values_of(message.status[0])["state"] == "recording"
 
@@ -139,19 +152,27 @@ class TeleopNode(BringupNode):
         if self._hand.lost != self._lost:
             self._lost = self._hand.lost
             self.get_logger().warning(self._lost or f"{self._hand.name} is back")
-        before = self._handover.sentence
+        before, led = self._handover.sentence, self._guiding.led(now_ns)
         for button in hand.pressed:
             self._press(button, now_ns)
-        arm = self._handover.tick(self._deadman, now_ns)
+        closes = self._guiding.grip(hand.command.gripper, now_ns)
+        if closes is not None:
+            self._ask("arm/grip", SetBool.Request(data=closes))
+        arm = self._handover.tick(self._deadman and not led, now_ns)
         if arm is not None:
             self._ask("safety/arm", SetBool.Request(data=arm))
         if self._handover.sentence != before:
             self.get_logger().info(self._handover.sentence)
-        if self._handover.proposes(now_ns):
+        if self._handover.proposes(now_ns) and not led:
             self._propose(hand, now_ns)
 
     def _press(self, button: Button, now_ns: int) -> None:
-        if button is Button.TAKE:
+        led = self._guiding.led(now_ns)
+        if button is Button.GUIDE:
+            self._ask("arm/hand_guide", SetBool.Request(data=not led))
+        elif led and button in (Button.TAKE, Button.HAND_BACK):
+            self.get_logger().warning(f"{LED}: end that first")
+        elif button is Button.TAKE:
             self._handover.take(now_ns)
         elif button is Button.HAND_BACK:
             self._handover.hand_back(now_ns)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from policy_bringup.control.gripping import grip_command
@@ -12,8 +10,8 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import graph
 from policy_bringup.core.throttle import Throttle
-from policy_bringup.core.types import ActionChunk, Array, ImageSample
-from policy_bringup.episodes import encoding
+from policy_bringup.core.types import Array, ImageSample
+from policy_bringup.episodes.hand_messages import MadeMessage, hand_messages
 from policy_bringup.sim.expert import plan_grasp
 from policy_bringup.sim.hand import HandGuidingConfig, SimulatedHand, let_go
 from policy_bringup.sim.recorded_rollout import BagLayout, Put, RolloutRecorder
@@ -24,14 +22,6 @@ from policy_bringup.sim.world import World
 
 AFTERWARDS_S = 1.0
 """How long the hand stays at the end of its path."""
-_NOW_S, _SURE = np.zeros(1), np.zeros(1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    topic: str
-    data: bytes
-    now_ns: int
 
 
 class GuidedMotion:
@@ -47,7 +37,7 @@ class GuidedMotion:
         self._world = World(stack.sim, stack.robot)
         self._task = make_task(stack.deployment.task, stack.sim)
         self._view = open_view(self._world.model, stack.deployment.cameras, backend)
-        self._messages: list[_Message] = []
+        self._messages: list[MadeMessage] = []
         self._times: list[float] = []
         self._joints: list[Array] = []
         self._closed: list[bool] = []
@@ -87,20 +77,11 @@ class GuidedMotion:
 
         `safety/state` names the hand as the one who is in charge: no monitor judged these actions.
         """
-        period_s = 1.0 / graph.topic("safety/action").rate_hz
-        times, values = self._derived(period_s)
-        for t, row in zip(times.tolist(), values, strict=True):
-            now_ns = self._started_ns + round(t * 1e9)
-            chunk = ActionChunk("hand", now_ns, 0, self._layout.action_names, _NOW_S, row[None], _SURE)
-            self._keep("safety/action", encoding.table(chunk, self._layout.base_frame), now_ns)
-        every = round(graph.topic("safety/action").rate_hz / graph.topic("safety/state").rate_hz)
-        for t in times[::every].tolist():
-            now_ns = self._started_ns + round(t * 1e9)
-            state = {"state": "ACTIVE", "source": "hand", "offered": ""}
-            sentence = "guided by hand; the actions were derived from the motion"
-            self._keep("safety/state", encoding.status(now_ns, "safety", "ok", sentence, state), now_ns)
-        for message in sorted(self._messages, key=lambda message: message.now_ns):
-            put(message.topic, message.data, message.now_ns)
+        times, values = self._derived(1.0 / graph.topic("safety/action").rate_hz)
+        layout = self._layout
+        made = hand_messages(self._started_ns, times, values, layout.action_names, layout.base_frame)
+        for message in sorted([*self._messages, *made], key=lambda message: message.now_ns):
+            put(*message)
 
     def close(self) -> None:
         """Frees the renderer."""
@@ -114,7 +95,7 @@ class GuidedMotion:
         return guiding.derive(motion, action, period_s)
 
     def _keep(self, topic: str, data: bytes, now_ns: int) -> None:
-        self._messages.append(_Message(topic, data, now_ns))
+        self._messages.append(MadeMessage(topic, data, now_ns))
 
     def _sense(self, recorder: RolloutRecorder) -> None:
         measured = self._world.joint_sample()
