@@ -371,6 +371,15 @@ def test_a_gripper_keeps_its_command_while_the_robot_is_held():
     np.testing.assert_allclose(joined.values[:, 2], REST[2] - 0.08, atol=1e-12)
 
 
+def test_a_chunk_that_leads_far_away_from_where_the_robot_is_held_is_shown_to_safety_as_it_is():
+    joiner = stream()
+    joiner.join(moving(REST, np.zeros(3)), REST, at(0))
+    joiner.stand(at(40))
+    far = chunk_of(np.tile(beside(0.2, 0.0, 0.0), (STEPS, 1)), 20.0)
+    np.testing.assert_array_equal(joiner.join(far, REST, at(40)).values, far.values)
+    assert "would jump" in refusal(joiner, moving(REST, np.zeros(3), 60.0), REST, 90.0)
+
+
 def test_a_robot_that_is_held_before_there_is_a_path_begins_as_ever():
     joiner = stream()
     joiner.stand(at(0))

@@ -102,6 +102,7 @@ class ChunkStream:
         """Safety holds the robot since `now_ns`, ROS time: the next chunk fades in from where it stands by then.
 
         It would else join the path where that had gone on to meanwhile: a jump, for which the robot is held once more.
+        A chunk that is too far from there is passed on as it is: safety is to see it, and to say what it objects to.
         A gripper keeps what it was told, which is more than it measures while it grasps something.
         """
         if self._path is not None:
@@ -113,20 +114,26 @@ class ChunkStream:
         measured: `(columns,)` where the robot is. now_ns: ROS time. The result starts after `now_ns`; whoever follows
         it goes straight from where it is to the first step.
         """
-        path = self._path if self._held is None else self._standing(chunk, self._held, measured)
+        if self._held is not None:
+            here, self._held = np.where(self._holds_command, self._held, self._within(measured)), None
+            standing = replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
+            try:
+                return self._joined(chunk, standing, measured, now_ns)
+            except ChunkRefused:
+                ahead = self._ahead(chunk, now_ns)
+                self._path = _anchored(ahead, now_ns, here)
+                return ahead
+        return self._joined(chunk, self._path, measured, now_ns)
+
+    def _joined(self, chunk: ActionChunk, path: ActionChunk | None, measured: Array, now_ns: int) -> ActionChunk:
         # A robot that had run out of path when the picture was taken stood still, as at the very beginning.
         if path is None or remaining(path, chunk.stamp_ns) is None:
             joined = self._begun(chunk, measured, now_ns)
         else:
             joined = self._blend(chunk, path, now_ns)
         here = self._within(measured) if path is None else value_at(path, now_ns)
-        self._path, self._held = _anchored(joined, now_ns, here), None
+        self._path = _anchored(joined, now_ns, here)
         return joined
-
-    def _standing(self, chunk: ActionChunk, told: Array, measured: Array) -> ActionChunk:
-        """A path that stays where the robot is held."""
-        here = np.where(self._holds_command, told, self._within(measured))
-        return replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
 
     def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:
         begun = delayed(chunk, now_ns)
@@ -146,12 +153,16 @@ class ChunkStream:
         share: Array = np.clip(elapsed / self._blend_s, 0.0, 1.0)[:, None]
         return share
 
-    def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
+    def _ahead(self, chunk: ActionChunk, now_ns: int) -> ActionChunk:
         # Not before its own stamp either, which may lie a little in the future: a table's times are not negative.
         ahead = remaining(replace(chunk, times_s=chunk.times_s - self._lead_s), max(now_ns, chunk.stamp_ns))
         if ahead is None:
             late_ms = (now_ns - chunk.stamp_ns) / 1e6
             raise ChunkRefused(f"the chunk is {late_ms:.0f} ms old and all its {len(chunk.times_s)} steps are past")
+        return ahead
+
+    def _blend(self, chunk: ActionChunk, path: ActionChunk, now_ns: int) -> ActionChunk:
+        ahead = self._ahead(chunk, now_ns)
         old = np.stack([value_at(path, chunk.stamp_ns + round(t * 1e9)) for t in ahead.times_s.tolist()])
         self._refuse_jump(ahead.values[0] - old[0], chunk.names, "the path being executed")
         return replace(ahead, values=_mixed(old, ahead.values, self._share(ahead, now_ns)))
