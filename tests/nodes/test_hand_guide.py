@@ -355,6 +355,27 @@ def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
     assert "guided" not in bench.states
 
 
+def test_a_led_arm_that_is_asked_to_yield_again_and_refuses_is_led_no_more(stubborn):
+    bench, arm = stubborn(answers=False)
+    asked: list[bool] = []
+
+    def yield_once(request, response):
+        asked.append(request.data)
+        response.success = asked == [True]
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", yield_once)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    assert bench.guide(True).success
+    wait(lambda: bench.state == "guided", 5.0, "the news that a hand leads the arm")
+    assert not bench.guide(True).success
+    wait(lambda: asked == [True, True, False], 5.0, "the robot being told to hold")
+    wait(lambda: bench.state == "holding", 1.0, "the news that nobody does")
+    assert not bench.grip(True).success
+
+
 def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):
     bench, _ = start(ArmNode)
     wait(lambda: bench.state == "waiting", 5.0, "the arm's word")

@@ -125,7 +125,7 @@ class ChunkStream:
 
     def _standing(self, chunk: ActionChunk, told: Array, measured: Array) -> ActionChunk:
         """A path that stays where the robot is held."""
-        here = np.where(self._holds_command, told, self._within(measured))
+        here = self._within(np.where(self._holds_command, told, measured))
         return replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
 
     def _begun(self, chunk: ActionChunk, measured: Array, now_ns: int) -> ActionChunk:

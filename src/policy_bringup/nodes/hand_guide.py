@@ -7,6 +7,7 @@ ros2_control the compliance node switches from the trajectory controller to a gr
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -32,11 +33,12 @@ class HandGuide:
     def __init__(self, node: Node, trouble: Callable[[], str]) -> None:
         self._node, self._trouble = node, trouble
         self._robot = endpoints.client(node, "robot/compliant")
-        endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
-        endpoints.serve(node, "arm/grip", self._serve_grip)
+        self._lock = threading.Lock()  # services are answered in another thread than safety is heard in
         self._state = ""
         self._guided = self._led = self._follows = False
         self._grip: bool | None = None
+        endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
+        endpoints.serve(node, "arm/grip", self._serve_grip)
 
     @property
     def guided(self) -> bool:
@@ -66,23 +68,26 @@ class HandGuide:
 
     def hear(self, state: str) -> None:
         """Safety's state, whenever it is told. An e-stop or a fault ends the guiding."""
-        armed = newly_armed(self._state, state)
-        self._state = state
+        with self._lock:
+            armed = newly_armed(self._state, state)
+            self._state = state
+            if armed and not self._guided:
+                self._follows = True
         if state in ENDING:
             self.end()
-        elif armed and not self._guided:
-            self._follows = True
 
     def end(self) -> None:
         """Takes the arm back without waiting for the robot's answer; nothing if nobody leads it."""
-        if self._guided:
-            self._robot.call_async(SetBool.Request(data=False))
+        with self._lock:
+            guided = self._guided
             self._guided = self._led = False
+        if guided:
+            self._robot.call_async(SetBool.Request(data=False))
 
     def _serve_grip(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """The command itself is left to the node's own thread."""
         response.success = self._led
-        if self._led:
+        if response.success:
             self._grip = request.data
             response.message = f"the gripper {'closes' if request.data else 'opens'}"
         else:
@@ -95,17 +100,19 @@ class HandGuide:
         return response
 
     async def _lead(self) -> tuple[bool, str]:
-        if reason := self._refusal():
-            return False, reason
-        # No command any more before the arm yields.
-        self._guided, self._follows = True, False
+        with self._lock:
+            if reason := self._refusal():
+                return False, reason
+            # No command any more before the arm yields.
+            self._guided, self._follows = True, False
         if reason := await self._ask(True):
             self._robot.call_async(SetBool.Request(data=False))  # a robot that yields late must not stay so
-            self._guided = False
+            self._let_go()
             return False, f"{reason}; the arm holds"
-        if not self._guided:
+        with self._lock:
+            self._led = self._guided
+        if not self._led:
             return False, f"safety is {self._state} meanwhile; the arm holds"
-        self._led = True
         return True, "the arm yields to the hand"
 
     async def _take_back(self) -> tuple[bool, str]:
@@ -113,8 +120,12 @@ class HandGuide:
             return True, "the arm was not led by hand"
         if reason := await self._ask(False):
             return False, f"{reason}; the arm may still yield"
-        self._guided = self._led = False
+        self._let_go()
         return True, "the arm holds where it is"
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._guided = self._led = False
 
     def _refusal(self) -> str:
         if trouble := self._trouble():
