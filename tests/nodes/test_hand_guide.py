@@ -272,6 +272,19 @@ def test_an_emergency_stop_takes_the_arm_back(led, state):
     np.testing.assert_allclose(bench.joints, before, atol=0.02)
 
 
+def test_an_emergency_stop_stops_the_gripper_on_its_way(led):
+    bench, arm, _ = led
+    upper = arm.robot.gripper.upper
+    wait(lambda: bench.width > 0.9 * upper, 5.0, "an open gripper")
+    assert bench.grip(True).success
+    wait(lambda: bench.width < 0.8 * upper, 5.0, "the gripper closing")
+    bench.say_state("ESTOP")
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 100, 5.0, "a second of holding")
+    assert bench.width > 0.2 * upper
+    assert 2.0 * bench.commands[-1].points[-1].positions[7] > 0.2 * upper
+
+
 @pytest.fixture
 def stubborn(start, robot_of_deployment):
     """An arm node whose robot says no, or nothing at all; `answers` decides."""

@@ -30,7 +30,7 @@ from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.arm_report import ArmReport
 from policy_bringup.nodes.beat import Beat
-from policy_bringup.nodes.hand_guide import HandGuide
+from policy_bringup.nodes.hand_guide import ENDING, HandGuide
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters
 from policy_bringup.nodes.pinning import Pins
@@ -163,6 +163,8 @@ class ArmNode(BringupNode):
     def _take_safety_state(self, message: DiagnosticArray) -> None:
         values = decoding.values_of(message.status[0])
         self._guide.hear(values["state"])
+        if values["state"] in ENDING:
+            self._arm.stop_grip(received_now())
         self._pins.hear(values["state"], received_now())
         engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
         if self._home_engaged and not engaged:

@@ -19,7 +19,7 @@ from policy_bringup.nodes import endpoints
 
 ANSWER_S = 1.0
 ENDING = ("ESTOP", "FAULT")
-"""States of safety in which nobody leads the arm: it holds."""
+"""States of safety in which nobody leads the arm: it holds, and so does the gripper, wherever its button sent it."""
 
 
 class HandGuide:
