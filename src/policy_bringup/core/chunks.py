@@ -99,10 +99,10 @@ class ChunkStream:
         self._held: Array | None = None
 
     def stand(self, now_ns: int) -> None:
-        """Safety holds the robot since `now_ns`, ROS time: the next chunk fades in from where it stands by then.
+        """Safety holds the robot at `now_ns`, ROS time: the next chunk fades in from where it is measured by then.
 
         It would else join the path where that had gone on to meanwhile: a jump, for which the robot is held once more.
-        A gripper keeps what it was told, which is more than it measures while it grasps something.
+        A gripper goes on from what its path says now: what it measures would let go of a thing that it grasps.
         """
         if self._path is not None:
             self._held = value_at(self._path, now_ns)
