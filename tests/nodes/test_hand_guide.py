@@ -97,9 +97,10 @@ def wait(condition: Callable[[], object], timeout_s: float, what: str) -> None:
 
 
 @pytest.fixture
-def start(config_folder) -> Iterator[Callable[..., tuple[Bench, list]]]:
+def start(config_folder, request) -> Iterator[Callable[..., tuple[Bench, list]]]:
     """Configures, activates and spins nodes of these classes, beside a bench; all end with the test."""
-    rclpy.init(args=["--ros-args", "-p", f"deployment:={config_folder / 'grasp.yaml'}"])
+    chosen = [f"deployment:={config_folder / 'grasp.yaml'}", *getattr(request, "param", ())]
+    rclpy.init(args=["--ros-args", *(part for parameter in chosen for part in ("-p", parameter))])
     bench, executor, made = Bench(), SingleThreadedExecutor(), []
     executor.add_node(bench.node)
     thread = threading.Thread(target=executor.spin)
@@ -387,6 +388,26 @@ def test_a_led_arm_that_is_asked_to_yield_again_and_refuses_is_led_no_more(stubb
     wait(lambda: asked == [True, True, False], 5.0, "the robot being told to hold")
     wait(lambda: bench.state == "holding", 1.0, "the news that nobody does")
     assert not bench.grip(True).success
+
+
+@pytest.mark.parametrize("start", [("compliant_controller:=gravity",)], indirect=True)
+def test_the_button_is_refused_where_the_gripper_has_no_controller_while_a_hand_leads(stubborn):
+    """It would else move, and at once, when the hand is gone."""
+    bench, arm = stubborn(answers=False)
+
+    def agree(_request, response):
+        response.success = True
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", agree)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    assert bench.guide(True).success
+    answer = bench.grip(True)
+    assert not answer.success
+    assert answer.message.startswith("the gripper's controller stands still while a hand leads")
+    assert not any(len(command.joint_names) == 1 for command in bench.commands)
 
 
 def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):

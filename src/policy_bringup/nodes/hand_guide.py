@@ -23,15 +23,16 @@ ENDING = ("ESTOP", "FAULT")
 
 
 class HandGuide:
-    """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason.
+    """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason. `grips`:
+    whether the gripper obeys while the arm yields.
 
     Safety goes on to ask for the pose that it held before. So when the hand is gone the arm follows nothing and holds,
     until safety is armed anew: only then does safety start from where the arm is. A node that has just started, perhaps
     again and in motion, holds as well until then.
     """
 
-    def __init__(self, node: Node, trouble: Callable[[], str]) -> None:
-        self._node, self._trouble = node, trouble
+    def __init__(self, node: Node, trouble: Callable[[], str], grips: bool = True) -> None:
+        self._node, self._trouble, self._grips = node, trouble, grips
         self._robot = endpoints.client(node, "robot/compliant")
         self._lock = threading.Lock()  # services are answered in another thread than safety is heard in
         self._state = ""
@@ -86,12 +87,14 @@ class HandGuide:
 
     def _serve_grip(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """The command itself is left to the node's own thread."""
-        response.success = self._led
+        response.success = self._led and self._grips
         if response.success:
             self._grip = request.data
             response.message = f"the gripper {'closes' if request.data else 'opens'}"
-        else:
+        elif not self._led:
             response.message = "the arm is not led by hand: its gripper moves by safe actions only"
+        else:
+            response.message = "the gripper's controller stands still while a hand leads: use a button on the gripper"
         return response
 
     async def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
