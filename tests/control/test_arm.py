@@ -453,6 +453,24 @@ def test_a_grip_that_is_under_way_when_the_arm_holds_again_goes_on_lawfully(arm:
     assert arm.counts.second_line == 0
 
 
+def test_a_grip_that_is_stopped_stays_where_it_has_come_to(arm: Arm, robot: Robot) -> None:
+    duration = float(arm.grip(robot.gripper.upper, 0.0, 25.0, 0).times_s[0])
+    half = round(0.5e9 * duration)
+    arm.stop_grip(half)
+    for tick in range(1, 150):
+        command = arm.tick(half + tick * TICK)
+        assert 2.0 * command.positions[:, -1] == pytest.approx(0.5 * robot.gripper.upper, abs=1e-3)
+        np.testing.assert_allclose(command.positions[-1, :-1], robot.home, atol=1e-9)
+    assert command.gripper_effort == 25.0
+
+
+def test_a_grip_that_is_over_is_held_when_it_is_stopped(arm: Arm, robot: Robot) -> None:
+    duration = round(1e9 * float(arm.grip(robot.gripper.upper, 0.0, 25.0, 0).times_s[0]))
+    arm.stop_grip(duration + TICK)
+    held = arm.tick(duration + 2 * TICK)
+    assert (held.positions[-1, -1], held.gripper_effort) == (robot.gripper.lower, 25.0)
+
+
 def test_an_old_grip_does_not_come_back_when_the_arm_is_led_again(arm: Arm, robot: Robot, home: Array) -> None:
     arm.grip(robot.gripper.home, 0.0, 25.0, 0)
     arm.adopt(robot.home, 2_000 * MS)

@@ -380,6 +380,16 @@ def test_a_chunk_that_leads_far_away_from_where_the_robot_is_held_is_shown_to_sa
     assert "would jump" in refusal(joiner, moving(REST, np.zeros(3), 60.0), REST, 90.0)
 
 
+def test_a_gripper_that_was_told_to_go_beyond_its_limits_is_held_within_them():
+    """Safety has refused that, but it is on the path."""
+    joiner = ChunkStream((*WITHIN[:2], replace(WITHIN[2], holds_command=True)), BLEND_S)
+    shut = beside(0.0, 0.0, -REST[2])
+    joiner.join(chunk_of(np.tile(shut - [0.0, 0.0, 0.02], (STEPS, 1))), shut, at(0))
+    joiner.stand(at(400))
+    asked = replace(chunk_of(np.tile(shut, (STEPS, 1))), stamp_ns=at(400))
+    np.testing.assert_array_equal(joiner.join(asked, shut, at(410)).values[:, 2], 0.0)
+
+
 def test_a_robot_that_is_held_before_there_is_a_path_begins_as_ever():
     joiner = stream()
     joiner.stand(at(0))

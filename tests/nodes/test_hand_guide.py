@@ -97,9 +97,10 @@ def wait(condition: Callable[[], object], timeout_s: float, what: str) -> None:
 
 
 @pytest.fixture
-def start(config_folder) -> Iterator[Callable[..., tuple[Bench, list]]]:
+def start(config_folder, request) -> Iterator[Callable[..., tuple[Bench, list]]]:
     """Configures, activates and spins nodes of these classes, beside a bench; all end with the test."""
-    rclpy.init(args=["--ros-args", "-p", f"deployment:={config_folder / 'grasp.yaml'}"])
+    chosen = [f"deployment:={config_folder / 'grasp.yaml'}", *getattr(request, "param", ())]
+    rclpy.init(args=["--ros-args", *(part for parameter in chosen for part in ("-p", parameter))])
     bench, executor, made = Bench(), SingleThreadedExecutor(), []
     executor.add_node(bench.node)
     thread = threading.Thread(target=executor.spin)
@@ -272,6 +273,19 @@ def test_an_emergency_stop_takes_the_arm_back(led, state):
     np.testing.assert_allclose(bench.joints, before, atol=0.02)
 
 
+def test_an_emergency_stop_stops_the_gripper_on_its_way(led):
+    bench, arm, _ = led
+    upper = arm.robot.gripper.upper
+    wait(lambda: bench.width > 0.9 * upper, 5.0, "an open gripper")
+    assert bench.grip(True).success
+    wait(lambda: bench.width < 0.8 * upper, 5.0, "the gripper closing")
+    bench.say_state("ESTOP")
+    count = len(bench.commands)
+    wait(lambda: len(bench.commands) > count + 100, 5.0, "a second of holding")
+    assert bench.width > 0.2 * upper
+    assert 2.0 * bench.commands[-1].points[-1].positions[7] > 0.2 * upper
+
+
 @pytest.fixture
 def stubborn(start, robot_of_deployment):
     """An arm node whose robot says no, or nothing at all; `answers` decides."""
@@ -353,6 +367,47 @@ def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
     wait(lambda: asked == [True, False], 5.0, "the robot being told to hold")
     assert not arm._guide.led
     assert "guided" not in bench.states
+
+
+def test_a_led_arm_that_is_asked_to_yield_again_and_refuses_is_led_no_more(stubborn):
+    bench, arm = stubborn(answers=False)
+    asked: list[bool] = []
+
+    def yield_once(request, response):
+        asked.append(request.data)
+        response.success = asked == [True]
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", yield_once)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    assert bench.guide(True).success
+    wait(lambda: bench.state == "guided", 5.0, "the news that a hand leads the arm")
+    assert not bench.guide(True).success
+    wait(lambda: asked == [True, True, False], 5.0, "the robot being told to hold")
+    wait(lambda: bench.state == "holding", 1.0, "the news that nobody does")
+    assert not bench.grip(True).success
+
+
+@pytest.mark.parametrize("start", [("compliant_controller:=gravity",)], indirect=True)
+def test_the_button_is_refused_where_the_gripper_has_no_controller_while_a_hand_leads(stubborn):
+    """It would else move, and at once, when the hand is gone."""
+    bench, arm = stubborn(answers=False)
+
+    def agree(_request, response):
+        response.success = True
+        return response
+
+    bench.node.create_service(SetBool, "robot/compliant", agree)
+    bench.say_state("READY")
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    assert bench.guide(True).success
+    answer = bench.grip(True)
+    assert not answer.success
+    assert answer.message.startswith("the gripper's controller stands still while a hand leads")
+    assert not any(len(command.joint_names) == 1 for command in bench.commands)
 
 
 def test_an_arm_that_does_not_know_where_it_is_says_that_it_waits(start):

@@ -204,6 +204,12 @@ class Arm:
         self._force = command.gripper_effort
         return command
 
+    def stop_grip(self, now_ns: int) -> None:
+        """A gripper that `grip` has set off stays where it has come to; nothing otherwise."""
+        if self._grip is not None:
+            self.adopt(self.joints, now_ns)
+            self._grip = None
+
     def plan_home(self, dt_s: float) -> tuple[Array, Array]:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
         gripper = np.array([self._robot.gripper.within(self.width), self._force])

@@ -99,11 +99,11 @@ class ChunkStream:
         self._held: Array | None = None
 
     def stand(self, now_ns: int) -> None:
-        """Safety holds the robot since `now_ns`, ROS time: the next chunk fades in from where it stands by then.
+        """Safety holds the robot at `now_ns`, ROS time: the next chunk fades in from where it is measured by then.
 
         It would else join the path where that had gone on to meanwhile: a jump, for which the robot is held once more.
         A chunk that is too far from there is passed on as it is: safety is to see it, and to say what it objects to.
-        A gripper keeps what it was told, which is more than it measures while it grasps something.
+        A gripper goes on from what its path says now: what it measures would let go of a thing that it grasps.
         """
         if self._path is not None:
             self._held = value_at(self._path, now_ns)
@@ -115,7 +115,7 @@ class ChunkStream:
         it goes straight from where it is to the first step.
         """
         if self._held is not None:
-            here, self._held = np.where(self._holds_command, self._held, self._within(measured)), None
+            here, self._held = self._within(np.where(self._holds_command, self._held, measured)), None
             standing = replace(chunk, values=np.tile(here, (len(chunk.values), 1)))
             try:
                 return self._joined(chunk, standing, measured, now_ns)

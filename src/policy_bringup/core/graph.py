@@ -109,7 +109,7 @@ NODES = (
     Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",), pictures=True),
     Node("policy", "policy.yaml", ALL, ("source", "bundle"), pictures=True),
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
-    Node("arm", "arm.yaml", RUN),
+    Node("arm", "arm.yaml", RUN, ("compliant_controller",)),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report", "record")),
     Node("latency", "latency.yaml", RUN, ("report",), optional=True, pictures=True),
     Node("teleop", "teleop.yaml", ALL, ("teleop_device",), optional=True),

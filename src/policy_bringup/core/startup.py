@@ -62,7 +62,24 @@ class Process:
 def processes(options: Options) -> tuple[Process, ...]:
     """One entry per node of the mode, in start order. Raises ConfigError for a choice that cannot work."""
     _check(options)
-    available: dict[str, str | int] = {
+    available = _available(options)
+    return tuple(
+        Process(
+            node.name,
+            node.module,
+            node.executable,
+            {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
+            environment(options.deployment.parent, options.domain_id, node.pictures) | _keys(options, node.name),
+            ("--log-level", options.log_level, *(security_policies.arguments(node.name) if options.security else ())),
+        )
+        for node in graph.nodes(options.mode)
+        if _starts(node.name, options)
+    )
+
+
+def _available(options: Options) -> dict[str, str | int]:
+    """What a node may be given as a parameter."""
+    return {
         "mode": options.mode,
         "source": options.source,
         "bundle": str(options.bundle or ""),
@@ -76,6 +93,10 @@ def processes(options: Options) -> tuple[Process, ...]:
         "compliant_controller": options.compliant_controller,
         "operator": options.operator,
     }
+
+
+def _starts(name: str, options: Options) -> bool:
+    """Whether a node of the mode is started."""
     asked = {
         "console": options.console,
         "recorder": options.record is not None,
@@ -84,18 +105,7 @@ def processes(options: Options) -> tuple[Process, ...]:
         "compliance": options.compliant_controller != "",
     }
     alone = {"none": ("policy", "trial"), "latency": ("trial",)}.get(options.source, ())
-    return tuple(
-        Process(
-            node.name,
-            node.module,
-            node.executable,
-            {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
-            environment(options.deployment.parent, options.domain_id, node.pictures) | _keys(options, node.name),
-            ("--log-level", options.log_level, *(security_policies.arguments(node.name) if options.security else ())),
-        )
-        for node in graph.nodes(options.mode)
-        if asked.get(node.name, True) and node.name not in alone
-    )
+    return asked.get(name, True) and name not in alone
 
 
 def environment(config_folder: Path, domain_id: int, pictures: bool) -> dict[str, str]:

@@ -30,9 +30,9 @@ from policy_bringup.core.types import JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.arm_report import ArmReport
 from policy_bringup.nodes.beat import Beat
-from policy_bringup.nodes.hand_guide import HandGuide
+from policy_bringup.nodes.hand_guide import ENDING, HandGuide
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import load_parameters
+from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.pinning import Pins
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 
@@ -69,7 +69,9 @@ class ArmNode(BringupNode):
         self._inbox.hear_table("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
-        self._guide = HandGuide(self, lambda: "" if self._began else self._trouble)
+        # Under ros2_control the fingers' controller is the arm's, which stands still while a hand leads.
+        grips = text_parameter(self, "compliant_controller", "") == ""
+        self._guide = HandGuide(self, lambda: "" if self._began else self._trouble, grips)
         self._report = ArmReport(self, self._guide, lambda: self._arm.holding if self._began else None)
         self._grip_force = load_derivation(self.config_folder).grip_force
         self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
@@ -163,6 +165,8 @@ class ArmNode(BringupNode):
     def _take_safety_state(self, message: DiagnosticArray) -> None:
         values = decoding.values_of(message.status[0])
         self._guide.hear(values["state"])
+        if values["state"] in ENDING:
+            self._arm.stop_grip(received_now())
         self._pins.hear(values["state"], received_now())
         engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
         if self._home_engaged and not engaged:

@@ -7,6 +7,7 @@ ros2_control the compliance node switches from the trajectory controller to a gr
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -18,25 +19,27 @@ from policy_bringup.nodes import endpoints
 
 ANSWER_S = 1.0
 ENDING = ("ESTOP", "FAULT")
-"""States of safety in which nobody leads the arm: it holds."""
+"""States of safety in which nobody leads the arm: it holds, and so does the gripper, wherever its button sent it."""
 
 
 class HandGuide:
-    """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason.
+    """Refused unless safety is known to be calm. `trouble`: why the arm cannot be led now; "" for no reason. `grips`:
+    whether the gripper obeys while the arm yields.
 
     Safety goes on to ask for the pose that it held before. So when the hand is gone the arm follows nothing and holds,
     until safety is armed anew: only then does safety start from where the arm is. A node that has just started, perhaps
     again and in motion, holds as well until then.
     """
 
-    def __init__(self, node: Node, trouble: Callable[[], str]) -> None:
-        self._node, self._trouble = node, trouble
+    def __init__(self, node: Node, trouble: Callable[[], str], grips: bool = True) -> None:
+        self._node, self._trouble, self._grips = node, trouble, grips
         self._robot = endpoints.client(node, "robot/compliant")
-        endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
-        endpoints.serve(node, "arm/grip", self._serve_grip)
+        self._lock = threading.Lock()  # services are answered in another thread than safety is heard in
         self._state = ""
         self._guided = self._led = self._follows = False
         self._grip: bool | None = None
+        endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
+        endpoints.serve(node, "arm/grip", self._serve_grip)
 
     @property
     def guided(self) -> bool:
@@ -66,27 +69,32 @@ class HandGuide:
 
     def hear(self, state: str) -> None:
         """Safety's state, whenever it is told. An e-stop or a fault ends the guiding."""
-        armed = newly_armed(self._state, state)
-        self._state = state
+        with self._lock:
+            armed = newly_armed(self._state, state)
+            self._state = state
+            if armed and not self._guided:
+                self._follows = True
         if state in ENDING:
             self.end()
-        elif armed and not self._guided:
-            self._follows = True
 
     def end(self) -> None:
         """Takes the arm back without waiting for the robot's answer; nothing if nobody leads it."""
-        if self._guided:
-            self._robot.call_async(SetBool.Request(data=False))
+        with self._lock:
+            guided = self._guided
             self._guided = self._led = False
+        if guided:
+            self._robot.call_async(SetBool.Request(data=False))
 
     def _serve_grip(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """The command itself is left to the node's own thread."""
-        response.success = self._led
-        if self._led:
+        response.success = self._led and self._grips
+        if response.success:
             self._grip = request.data
             response.message = f"the gripper {'closes' if request.data else 'opens'}"
-        else:
+        elif not self._led:
             response.message = "the arm is not led by hand: its gripper moves by safe actions only"
+        else:
+            response.message = "the gripper's controller stands still while a hand leads: use a button on the gripper"
         return response
 
     async def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -95,17 +103,19 @@ class HandGuide:
         return response
 
     async def _lead(self) -> tuple[bool, str]:
-        if reason := self._refusal():
-            return False, reason
-        # No command any more before the arm yields.
-        self._guided, self._follows = True, False
+        with self._lock:
+            if reason := self._refusal():
+                return False, reason
+            # No command any more before the arm yields.
+            self._guided, self._follows = True, False
         if reason := await self._ask(True):
             self._robot.call_async(SetBool.Request(data=False))  # a robot that yields late must not stay so
-            self._guided = False
+            self._let_go()
             return False, f"{reason}; the arm holds"
-        if not self._guided:
+        with self._lock:
+            self._led = self._guided
+        if not self._led:
             return False, f"safety is {self._state} meanwhile; the arm holds"
-        self._led = True
         return True, "the arm yields to the hand"
 
     async def _take_back(self) -> tuple[bool, str]:
@@ -113,8 +123,12 @@ class HandGuide:
             return True, "the arm was not led by hand"
         if reason := await self._ask(False):
             return False, f"{reason}; the arm may still yield"
-        self._guided = self._led = False
+        self._let_go()
         return True, "the arm holds where it is"
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._guided = self._led = False
 
     def _refusal(self) -> str:
         if trouble := self._trouble():
