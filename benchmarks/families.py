@@ -26,6 +26,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from policy_bringup.core.deployment import load_deployment
+from policy_bringup.episodes.conversion import alignment_of
 from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.splits import load_split
 from policy_bringup.learning.bc_spatial import BcSpatial
@@ -87,10 +88,11 @@ def learn(name: str, config: TrainConfig, parts: Parts, folder: Path) -> Trained
 def success(trained: Trained, parts: Parts, folder: Path, choice: Families) -> Rate:
     """Of the policy, in closed loop, over the first of the evaluation's scenes."""
     moments = np.linspace(0, len(parts.validation) - 1, 8).astype(np.int64)
-    episodes = (load_frames(parts.frames / name, CONTRACT) for name in parts.train.episodes)
+    folders = [parts.frames / name for name in parts.train.episodes]
+    episodes = (load_frames(folder, CONTRACT) for folder in folders)
     bundling.bundle(
         folder, export_onnx(trained.policy), parity_samples(trained.policy, parts.validation.batch(moments)), CONTRACT,
-        bundling.fingerprint_of(episodes, CONTRACT), dataset_sha256=parts.train.sha256,
+        bundling.fingerprint_of(episodes, CONTRACT, alignment_of(folders)), dataset_sha256=parts.train.sha256,
         configuration_sha256="0" * 64, opset=OPSET,
     )  # fmt: skip
     backend, _ = play.backends(load_stack(ROOT / "config"), "auto")

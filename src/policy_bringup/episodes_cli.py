@@ -194,12 +194,12 @@ class Convert:
         """Prints counts and what failed; 1 if any bag did."""
         path = runner.deployment_path(self.deployment)
         deployment = load_deployment(path)[0]
-        contract, latency = deployment.contract, load_latency(path.parent, deployment)
+        contract, measured = deployment.contract, load_latency(path.parent, deployment)
         rate_hz = graph.topic("policy/action").rate_hz
         folders = episodes(self.dataset)
         with tables.progress("frames") as progress:
             derive = partial(tool_columns, path)
-            report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress, latency)
+            report = convert(folders, self.out, contract, rate_hz, derive, self.workers, self.ray, progress, measured)
         if (self.dataset / SPLIT_FILE).is_file():
             train = [self.out / name for name in load_split(self.dataset).train if (self.out / name).is_dir()]
             frames = (load_frames(folder, contract) for folder in train)

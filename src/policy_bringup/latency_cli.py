@@ -15,7 +15,15 @@ import tyro
 from policy_bringup import runner, tables
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError
-from policy_bringup.core.latency import ACTUATOR, CAMERA, Latency, check_latency, load_latency, save_latency
+from policy_bringup.core.latency import (
+    ACTUATOR,
+    CAMERA,
+    UNMEASURED,
+    Latency,
+    check_latency,
+    load_latency,
+    save_latency,
+)
 from policy_bringup.core.startup import TRIAL_SEED, Options
 
 
@@ -26,7 +34,7 @@ class CalibrateLatency:
     deployment: tyro.conf.Positional[str]
     """Name of a file under config/ (e.g. grasp), or a path to one."""
     mode: Literal["sim", "hardware", "gazebo"] = "sim"
-    """What is driven."""
+    """What is driven, and what the measurement holds for."""
     headless: bool = False
     """Without the operator page: arm it with the service safety/arm."""
     dry_run: bool = False
@@ -61,10 +69,10 @@ class CalibrateLatency:
             rows = json_format.loads(report.read_text(encoding="utf-8"))
         tables.print_latencies(rows)
         if not self.dry_run:
-            after = merged(before, rows)
+            after = replace(before, **{self.mode: merged(before.modes.get(self.mode, UNMEASURED), rows)})
             check_latency(after, deployment, path.parent / deployment.latency)
             save_latency(path.parent / deployment.latency, after)
-            print(f"written to {path.parent / deployment.latency}; what was not measured stays as it was")
+            print(f"written to {path.parent / deployment.latency}, {self.mode}; what was not measured stays as it was")
         return 1 if any("failed" in row for row in rows.values()) else 0
 
     def _options(self, deployment: Path, report: Path) -> Options:

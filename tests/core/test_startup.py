@@ -37,6 +37,12 @@ def test_lateness_is_measured_without_trials_by_a_node_that_runs_for_nothing_els
     assert started["policy"].parameters["source"] == "latency"
 
 
+@pytest.mark.parametrize("mode", graph.MODES)
+def test_the_policy_knows_in_which_mode_it_runs(options, tmp_path: Path, mode: str):
+    started = {process.name: process for process in processes(options(mode=mode, source="bundle", bundle=tmp_path))}
+    assert started["policy"].parameters["mode"] == mode
+
+
 def test_hardware_has_a_camera_node_and_no_simulator(options, tmp_path: Path):
     names = [process.name for process in processes(options(mode="hardware", source="bundle", bundle=tmp_path))]
     assert names == ["camera", "policy", "safety", "arm"]

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from policy_bringup.core import graph
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.latency import Latency
+from policy_bringup.core.latency import UNMEASURED, Latency, Measured
 from policy_bringup.core.types import (
     ActionChunk,
     ActionSpec,
@@ -30,10 +31,18 @@ from policy_bringup.core.types import (
 from policy_bringup.episodes import convert as convert_module
 from policy_bringup.episodes import encoding
 from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
-from policy_bringup.episodes.conversion import MARK
+from policy_bringup.episodes.conversion import MARK, alignment_of
 from policy_bringup.episodes.convert import ConvertReport, convert
 from policy_bringup.episodes.frames import load_frames, read_frames
-from policy_bringup.episodes.journal import Journal, Outcome, Provenance, load_journal, save_journal, to_record
+from policy_bringup.episodes.journal import (
+    JOURNAL_FILE,
+    Journal,
+    Outcome,
+    Provenance,
+    load_journal,
+    save_journal,
+    to_record,
+)
 from policy_bringup.episodes.layout import bag_path, episode_name
 
 START_NS = 1_700_000_000_000_000_000
@@ -197,13 +206,67 @@ def test_frames_made_otherwise_are_neither_kept_nor_overwritten(
 def test_a_late_cameras_pictures_are_aligned_with_what_they_show_and_mixed_with_no_others(
     tmp_path: Path, bags: list[Path], derive: Callable
 ) -> None:
-    out, late = tmp_path / "out", Latency({"front": 0.03})
-    assert not convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1, latency=late).failed
+    out, late = tmp_path / "out", Measured(sim=Latency({"front": 0.03}), hardware=Latency({"front": 0.1}))
+    assert not convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1, measured=late).failed
     found = load_frames(out / bags[0].name, CONTRACT)
     assert len(found.stamps_ns) > 10
     assert set((found.stamps_ns - START_NS) % 50_000_000) == {20_000_000}  # taken every 50 ms, shown as 30 ms before
     again = convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1)
     assert "was not made from this bag with this contract, rate and latency" in again.failed[bags[0].name]
+    assert alignment_of([out / bags[0].name]) == {"sim": {"front": 0.03}}
+
+
+def recorded_in(mode: str, bag: Path) -> Path:
+    journal = load_journal(bag)
+    save_journal(bag, replace(journal, provenance=replace(journal.provenance, mode=mode)))
+    return bag
+
+
+def test_each_bag_is_aligned_by_what_was_measured_in_its_mode_and_one_of_a_mode_that_was_not_is_refused(
+    tmp_path: Path, bags: list[Path], derive: Callable
+) -> None:
+    out, late = tmp_path / "out", Measured(sim=UNMEASURED, hardware=Latency({"front": 0.03}))
+    for bag, mode in zip(bags, ("sim", "hardware", "shadow", "gazebo"), strict=True):
+        recorded_in(mode, bag)
+    report = convert(bags, out, CONTRACT, RATE_HZ, derive, 1, measured=late)
+    assert sorted(report.done) == [bag.name for bag in bags[:3]]
+    for bag, offset_ns in zip(bags[:3], (0, 20_000_000, 20_000_000), strict=True):
+        stamps_ns = load_frames(out / bag.name, CONTRACT).stamps_ns
+        assert set((stamps_ns - START_NS) % 50_000_000) == {offset_ns}
+    assert list(report.failed) == [bags[3].name]
+    assert report.failed[bags[3].name] == (
+        f"{bags[3]}: the deployment's latency file: hardware.cameras.front 0.03 s was measured in another mode than "
+        "'gazebo', which is missing; run `policy calibrate-latency` with --mode gazebo, or write `gazebo: {}` if "
+        "nothing is late there"
+    )
+    assert alignment_of(out / bag.name for bag in bags[:3]) == {"sim": {}, "hardware": {"front": 0.03}}
+    assert not convert(bags[3:], out, CONTRACT, RATE_HZ, derive, 1).failed  # nothing was measured in any mode
+
+
+def test_of_a_bag_without_a_journal_nobody_knows_by_what_it_is_to_be_aligned_unless_nothing_is_late(
+    tmp_path: Path, bags: list[Path], derive: Callable
+) -> None:
+    out, late = tmp_path / "out", Measured(hardware=Latency({"front": 0.03}))
+    (bags[0] / JOURNAL_FILE).unlink()
+    refused = convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1, measured=late).failed[bags[0].name]
+    assert "in another mode than '', which is missing; the mode must be one of sim, hardware, gazebo, shadow" in refused
+    assert not convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1).failed
+    assert alignment_of([out / bags[0].name]) == {"unknown": {}}
+
+
+def test_frames_of_one_mode_that_were_aligned_in_two_ways_are_not_learned_from_together(
+    tmp_path: Path, bags: list[Path], derive: Callable
+) -> None:
+    out = tmp_path / "out"
+    convert(bags[:1], out, CONTRACT, RATE_HZ, derive, 1)
+    convert(bags[1:2], out, CONTRACT, RATE_HZ, derive, 1, measured=Measured(Latency({"front": 0.03})))
+    with pytest.raises(EpisodeError, match=r"000001: \{'front': 0.03\} was taken as late, in .*000000 no camera; make"):
+        alignment_of(out / bag.name for bag in bags[:2])
+    (out / bags[1].name / MARK).write_text("[]")
+    with pytest.raises(EpisodeError, match=r"conversion.json: is damaged"):
+        alignment_of([out / bags[1].name])
+    (out / bags[1].name / MARK).unlink()  # as of frames that came from elsewhere
+    assert alignment_of(out / bag.name for bag in bags[:2]) == {"sim": {}}
 
 
 def test_a_worker_is_replaced_after_its_share_of_bags(

@@ -1,10 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from policy_bringup.core import graph
 from policy_bringup.core.errors import ContractError
+from policy_bringup.core.latency import UNMEASURED, Latency
 from policy_bringup.core.types import Column, ImageSpec, Space
-from policy_bringup.inference.agreement import check_agreement
+from policy_bringup.inference.agreement import check_agreement, check_alignment
+from policy_bringup.inference.manifest import read_manifest
 
 
 def action(**changes):
@@ -64,3 +68,53 @@ def test_a_rounded_period_agrees_and_another_does_not(contract):
     check_agreement(replace(contract, action=replace(contract.action, dt_s=0.03333333)), exact, "policy.yaml")
     with pytest.raises(ContractError, match="dt_s"):
         check_agreement(replace(contract, action=replace(contract.action, dt_s=0.0333)), exact, "policy.yaml")
+
+
+LATE = {"front": 0.03}
+
+
+@pytest.mark.parametrize(
+    ("aligned", "mode", "measured"),
+    [
+        ({}, "sim", {}),
+        ({}, "hardware", {"front": 0.025}),
+        ({}, "hardware", {"side": 0.1}),
+        ({"hardware": LATE}, "hardware", {"front": 0.055}),
+        ({"hardware": LATE}, "shadow", {"front": 0.005, "wrist": 0.025}),
+        ({"hardware": LATE, "sim": {}}, "hardware", LATE),
+        ({"sim": {}}, "hardware", {"front": 0.2}),
+        ({"unknown": {}}, "hardware", {"front": 0.025}),
+    ],
+)
+def test_a_policy_is_accepted_where_its_pictures_were_aligned_as_this_robots_are(contract, aligned, mode, measured):
+    check_alignment(aligned, action(dt_s=0.05)(contract), Latency(measured), mode, "policy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("aligned", "mode", "measured", "words"),
+    [
+        ({}, "hardware", {"front": 0.0251}, "'front' taken as 0 s late"),
+        ({"hardware": LATE}, "hardware", {"front": 0.0551}, "'front' taken as 0.03 s late"),
+        ({"hardware": LATE}, "shadow", {"front": 0.0049}, "has 0.0049 s in mode hardware"),
+        ({"hardware": LATE}, "hardware", {}, "has 0 s in mode hardware"),
+        ({"hardware": LATE}, "hardware", {**LATE, "wrist": 0.1}, "'wrist' taken as 0 s late"),
+        ({"sim": {}, "hardware": {}}, "sim", LATE, "has 0.03 s in mode sim"),
+        ({"unknown": {}}, "gazebo", LATE, "has 0.03 s in mode gazebo"),
+        ({"import": LATE}, "hardware", {}, "'front' taken as 0.03 s late"),
+    ],
+)
+def test_a_policy_whose_pictures_were_aligned_otherwise_is_refused(contract, aligned, mode, measured, words):
+    with pytest.raises(ContractError, match=r"^policy\.yaml: fingerprint: aligned: ") as error:
+        check_alignment(aligned, action(dt_s=0.05)(contract), Latency(measured), mode, "policy.yaml")
+    assert words in str(error.value)
+    assert "allowed is a difference of 0.025 s" in str(error.value)
+
+
+def test_the_shipped_bundle_was_aligned_by_stamps_and_is_accepted_as_long_as_that_is_so():
+    root = Path(__file__).resolve().parents[2]
+    manifest = read_manifest(root / "models" / "policies" / "grasp" / "policy.yaml")
+    aligned = manifest.fingerprint.aligned
+    for mode in graph.MODES:
+        check_alignment(aligned, manifest.contract, UNMEASURED, mode, "policy.yaml")
+        with pytest.raises(ContractError):
+            check_alignment(aligned, manifest.contract, Latency({"wrist": 0.026}), mode, "policy.yaml")

@@ -73,6 +73,10 @@ def test_a_name_that_stands_twice_is_rejected(make, change):
         make(change)
 
 
+def test_a_manifest_that_does_not_say_by_what_its_pictures_were_aligned_means_their_stamps(make):
+    assert make().fingerprint.aligned == {}
+
+
 def test_a_fingerprint_of_other_cameras_is_rejected(make):
     with pytest.raises(ValueError, match="the contract's cameras"):
         make(fingerprint=Fingerprint({"wrist": (0.0,) * 64}, (0.0, 0.0, 0.0)))

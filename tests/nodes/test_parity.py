@@ -23,7 +23,7 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core import graph
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.latency import Latency, save_latency
+from policy_bringup.core.latency import Latency, Measured, save_latency
 from policy_bringup.core.types import (
     GRIPPER_COLUMNS,
     TOOL_COLUMNS,
@@ -177,7 +177,9 @@ def site(config_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def start(ros_environment, site: Path, tmp_path: Path) -> Iterator[Callable]:
     """Starts the policy node with a contract, and the robot beside it."""
-    rclpy.init(args=["--ros-args", "-p", f"deployment:={site / 'grasp.yaml'}", "-p", "source:=expert"])
+    rclpy.init(
+        args=["--ros-args", "-p", f"deployment:={site / 'grasp.yaml'}", "-p", "source:=expert", "-p", "mode:=sim"]
+    )
     nodes: list[Node] = []
 
     def started(contract: Contract) -> tuple[WatchedNode, Robot]:
@@ -291,7 +293,7 @@ def test_a_late_camera_and_arm_are_allowed_for_while_running_as_in_the_dataset(
     """The front camera's stamps are 20 ms too late, and the arm is where it is asked to be 100 ms later."""
     deployment, robot_file, proprioception = stack
     late = Latency({"front": 0.02}, 0.1)
-    save_latency(site / "measured_latency.yaml", late)
+    save_latency(site / "measured_latency.yaml", Measured(late))
     policy_file = site / "policy.yaml"
     policy_file.write_text(policy_file.read_text().replace("ask_ahead: false", "ask_ahead: true"))
     contract = deployment.contract

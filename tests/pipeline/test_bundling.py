@@ -88,9 +88,12 @@ def episode(number, history=0):
     return Frames(np.arange(10), images, state, np.zeros((10, 2)), np.array(["policy"] * 10))
 
 
+ALIGNED = {"sim": {}, "hardware": {"front": 0.03}}
+
+
 @pytest.fixture
 def fingerprint():
-    return fingerprint_of([episode(n) for n in range(5)], CONTRACT)
+    return fingerprint_of([episode(n) for n in range(5)], CONTRACT, ALIGNED)
 
 
 @pytest.fixture
@@ -126,6 +129,7 @@ def test_the_manifest_says_what_it_was_made_from_and_that_it_is_not_calibrated(m
     manifest = load_bundle(tmp_path / "grasp", CONTRACT).manifest
     assert manifest.uncertainty == Uncertainty("ensemble", 1e9, 0.0, 0)
     assert manifest.fingerprint == fingerprint
+    assert manifest.fingerprint.aligned == ALIGNED == {"sim": {}, "hardware": {"front": 0.03}}
     assert (manifest.provenance.dataset, manifest.provenance.configuration) == ("d" * 64, "c" * 64)
     assert "+" in manifest.provenance.code
     assert (manifest.onnx.opset, list(manifest.files)) == (17, ["parity.npz"])
@@ -172,12 +176,12 @@ def test_a_fingerprint_is_the_mean_of_the_episodes_first_moments(fingerprint):
 
 def test_of_a_history_the_newest_counts(fingerprint):
     long = replace(CONTRACT, observation=replace(CONTRACT.observation, history=3))
-    assert fingerprint_of([episode(n, history=3) for n in range(5)], long) == fingerprint
+    assert fingerprint_of([episode(n, history=3) for n in range(5)], long, ALIGNED) == fingerprint
 
 
 def test_without_episodes_there_is_no_fingerprint():
     with pytest.raises(EpisodeError, match="no episode to take it from"):
-        fingerprint_of([], CONTRACT)
+        fingerprint_of([], CONTRACT, ALIGNED)
 
 
 def test_the_loaded_policy_knows_its_cameras_apart(make, tmp_path):

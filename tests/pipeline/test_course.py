@@ -117,6 +117,7 @@ def test_what_was_trained_is_a_bundle_whose_graph_says_what_the_network_said(cou
     bundle = load_bundle(work / "bundle", contract)
     assert bundle.samples is not None
     assert bundle.manifest.onnx.parity_max_abs_error < 1e-4
+    assert bundle.manifest.fingerprint.aligned == {"sim": {}}
     assert load_policy(work / "bundle", contract).contract == contract
 
 

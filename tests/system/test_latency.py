@@ -17,9 +17,10 @@ from std_srvs.srv import SetBool
 
 from policy_bringup.core.decoding import values_of
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.latency import load_latency
+from policy_bringup.core.latency import UNMEASURED, Latency, Measured, load_latency, save_latency
 
 ROOT = Path(__file__).resolve().parents[2]
+HARDWARE = Latency({"front": 0.03}, 0.1)
 CAMERA_LATE_S, ARM_LATE_S = 0.08, 0.06
 CAMERA_ERROR_S, ARM_ERROR_S = 0.012, 0.02
 """Commands arrive 100 times a second, so an arm can be made late by a whole number of 10 ms only."""
@@ -128,7 +129,8 @@ def measure(site: Path, domain_id: int, operator: Operator, *paths: Path) -> dic
     return rows
 
 
-def test_known_lateness_is_found_and_written_where_the_deployment_reads_it(site, domain_id, operator):
+def test_known_lateness_is_found_and_written_where_the_deployment_reads_it_for_that_mode(site, domain_id, operator):
+    save_latency(site / "config" / "measured_latency.yaml", Measured(sim=UNMEASURED, hardware=HARDWARE))
     plain = measure(site, domain_id, operator)
     for camera in ("front", "wrist"):
         assert plain[f"camera {camera}"]["s"] == pytest.approx(0.0, abs=CAMERA_ERROR_S)
@@ -137,7 +139,9 @@ def test_known_lateness_is_found_and_written_where_the_deployment_reads_it(site,
     assert late["camera wrist"]["s"] == pytest.approx(0.0, abs=CAMERA_ERROR_S)
     assert late["actuator"]["s"] - plain["actuator"]["s"] == pytest.approx(ARM_LATE_S, abs=ARM_ERROR_S)
     config = site / "config"
-    written = load_latency(config, load_deployment(config / "grasp.yaml")[0])
+    measured = load_latency(config, load_deployment(config / "grasp.yaml")[0])
+    written = measured.of("sim", "")
+    assert (measured.hardware, measured.gazebo) == (HARDWARE, None)
     assert written.cameras["front"] == pytest.approx(late["camera front"]["s"], abs=1e-4)
     assert written.actuator_s == pytest.approx(late["actuator"]["s"], abs=1e-4)
 

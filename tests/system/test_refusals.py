@@ -55,7 +55,19 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("arm.yaml", {"watchdog_s": "soon"}, ("arm.yaml: watchdog_s: must be a number", "found 'soon'")),
         ("sim.yaml", {"physics_hz": 0}, ("sim.yaml: physics_hz: must be a whole number from", "found 0")),
         ("policy.yaml", {"ask_ahead": True}, ("policy.yaml: ask_ahead: how late the arm is has not been measured",)),
-        ("measured_latency.yaml", {"cameras": {"front": 0.3}}, ("cameras.front: actions are too old 0.25 s", "0.3")),
+        (
+            "measured_latency.yaml",
+            {"sim": {"cameras": {"front": 0.3}}},
+            ("measured_latency.yaml: sim: cameras.front: actions are too old 0.25 s", "0.3"),
+        ),
+        (
+            "measured_latency.yaml",
+            {"sim": None, "hardware": {"cameras": {"front": 0.03}}},
+            (
+                "measured_latency.yaml: hardware.cameras.front 0.03 s was measured in another mode than 'sim'",
+                "run `policy calibrate-latency` with --mode sim",
+            ),
+        ),
         ("grasp.yaml", {"task": "juggle"}, ("task: must be one of grasp, found 'juggle'",)),
         ("grasp.yaml", {"robot": "nobody.yaml"}, ("nobody.yaml: cannot be read",)),
     ],
@@ -83,6 +95,16 @@ def test_a_bundle_that_nobody_has_calibrated_is_refused(site: Path, domain_id: i
     (grasp_bundle / "policy.yaml").write_text(yaml.safe_dump(manifest))
     done = policy_run(site, domain_id, "--source", "bundle", "--bundle", str(grasp_bundle))
     assert_refused(done, f"{grasp_bundle}: is not calibrated")
+
+
+def test_a_bundle_whose_pictures_were_aligned_by_another_lateness_is_refused(
+    site: Path, domain_id: int, grasp_bundle: Path
+):
+    edit(site / "config" / "measured_latency.yaml", sim={"cameras": {"front": 0.03}})
+    done = policy_run(site, domain_id, "--source", "bundle", "--bundle", str(grasp_bundle))
+    assert_refused(
+        done, f"{grasp_bundle / 'policy.yaml'}: fingerprint: aligned: ", "'front' taken as 0 s late", "0.03 s"
+    )
 
 
 def test_an_absent_camera_is_refused(site: Path, domain_id: int, grasp_bundle: Path):

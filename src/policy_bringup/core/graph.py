@@ -107,7 +107,7 @@ NODES = (
     Node("compliance", "compliance.yaml", ("hardware", "gazebo"), ("compliant_controller",), optional=True),
     Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",), pictures=True),
     Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",), pictures=True),
-    Node("policy", "policy.yaml", ALL, ("source", "bundle"), pictures=True),
+    Node("policy", "policy.yaml", ALL, ("source", "bundle", "mode"), pictures=True),
     Node("safety", "safety.yaml", ALL, ("source", "bundle")),
     Node("arm", "arm.yaml", RUN, ("compliant_controller",)),
     Node("trial", "trial.yaml", ("sim",), ("episodes", "report", "record")),

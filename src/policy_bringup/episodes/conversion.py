@@ -1,26 +1,31 @@
-"""One bag -> a folder of frames with the bag's journal, marked with what it was made from. The work of one worker."""
+"""One bag -> a folder of frames with the bag's journal, marked with what it was made from. The work of one worker.
+
+Pictures are aligned by what was measured in the mode that the bag was recorded in (core/latency.py), and by no other.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from policy_bringup.core.errors import EpisodeError, PolicyBringupError
+from policy_bringup.core.errors import ConfigError, EpisodeError, PolicyBringupError
 from policy_bringup.core.fingerprints import contract_sha256
-from policy_bringup.core.latency import UNMEASURED, Latency
+from policy_bringup.core.latency import NOTHING_MEASURED, Latency, Measured, measured_mode
 from policy_bringup.core.types import Contract, StateSample
 from policy_bringup.episodes.frames import read_frames, save_frames
-from policy_bringup.episodes.journal import JOURNAL_FILE
+from policy_bringup.episodes.journal import JOURNAL_FILE, load_journal
 from policy_bringup.episodes.layout import PARTIAL, bag_path, naming, write_durably
 
 Derive = Callable[[StateSample], StateSample]
 MARK = "conversion.json"
 """Lies in every finished folder and says what it was made with."""
+_LATE = "latency."
+"""Begins a mark's words for by how much each camera was taken as late, s; none: by its stamps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,14 @@ class Conversion:
     contract: Contract
     rate_hz: float
     derive: Callable[[], Derive]
-    latency: Latency = UNMEASURED
+    measured: Measured = NOTHING_MEASURED
+
+    def latency(self, bag: Path) -> Latency:
+        """What was measured in the bag's mode. Raises EpisodeError if something was, but only in another."""
+        try:
+            return self.measured.of(_mode(bag), f"{bag}: the deployment's latency file")
+        except ConfigError as error:
+            raise EpisodeError(str(error)) from None
 
     def mark(self, bag: Path) -> dict[str, str | float | int]:
         """What a finished folder says: the same words mean that nothing would change. Raises EpisodeError."""
@@ -43,7 +55,7 @@ class Conversion:
             "rate_hz": self.rate_hz,
             "bag_bytes": size,
         }
-        late = {f"latency.{camera}": late_s for camera, late_s in sorted(self.latency.cameras.items()) if late_s}
+        late = {f"{_LATE}{camera}": late_s for camera, late_s in sorted(self.latency(bag).cameras.items()) if late_s}
         return {**mark, **late}
 
 
@@ -60,8 +72,9 @@ def convert_one(job: Job, conversion: Conversion, derive: Derive | None = None) 
     staging = job.cache.with_name(f".{job.cache.name}.{os.getpid()}{PARTIAL}")
     try:
         mark = conversion.mark(job.bag)
+        latency = conversion.latency(job.bag)
         frames = read_frames(
-            job.bag, conversion.contract, conversion.rate_hz, derive or conversion.derive(), latency=conversion.latency
+            job.bag, conversion.contract, conversion.rate_hz, derive or conversion.derive(), latency=latency
         )
         with naming(job.cache):
             staging.mkdir()
@@ -96,6 +109,42 @@ def is_finished(job: Job, conversion: Conversion) -> bool:
         )
     _copy_journal(bag, cache)  # a label may have changed since
     return True
+
+
+def alignment_of(folders: Iterable[Path]) -> dict[str, dict[str, float]]:
+    """By how much the cameras of finished folders were taken as late, s, in each mode they were recorded in.
+
+    A camera that is not named: 0. Raises EpisodeError for folders of one mode that were made with different ones.
+    """
+    found: dict[str, dict[str, float]] = {}
+    first: dict[str, Path] = {}
+    for folder in folders:
+        mode, late = _mode(folder) or "unknown", _aligned(folder)
+        if found.setdefault(mode, late) != late:
+            raise EpisodeError(
+                f"{folder}: {late or 'no camera'} was taken as late, in {first[mode]} {found[mode] or 'no camera'}; "
+                "make the frames again, all with the same latency file"
+            )
+        first.setdefault(mode, folder)
+    return found
+
+
+def _aligned(folder: Path) -> dict[str, float]:
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return {key.removeprefix(_LATE): float(late_s) for key, late_s in mark.items() if key.startswith(_LATE)}
+    except FileNotFoundError:  # not made from a bag here: by the stamps that it came with
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise EpisodeError(f"{folder / MARK}: is damaged ({error})") from error
+
+
+def _mode(folder: Path) -> str:
+    """Whose measurement holds for a bag or its frames; "" where no journal tells."""
+    try:
+        return measured_mode(load_journal(folder).provenance.mode)
+    except EpisodeError:
+        return ""
 
 
 def _copy_journal(bag: Path, cache: Path) -> None:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.latency import UNMEASURED, Latency
+from policy_bringup.core.latency import NOTHING_MEASURED, Measured
 from policy_bringup.core.types import Contract
 from policy_bringup.episodes.conversion import Conversion, Derive, Job, convert_one, is_finished
 from policy_bringup.episodes.convert_ray import on_ray
@@ -47,19 +47,19 @@ def convert(
     workers: int,
     ray_address: str | None = None,
     progress: Progress | None = None,
-    latency: Latency = UNMEASURED,
+    measured: Measured = NOTHING_MEASURED,
 ) -> ConvertReport:
     """Writes the frames of each bag into a folder of its name in `out`, with the bag's journal; skips finished ones.
 
     derive: makes the function that read_frames wants; it is called in each worker, so it must be picklable: a function
     of a module, or functools.partial of one. ray_address: of a Ray cluster ("auto", "ray://host:port"), whose machines
     must see `bags` and `out` under the same paths; "local" starts Ray here with `workers` processors; None uses
-    `workers` processes of this machine. latency: of the cameras. Raises EpisodeError, or what `derive` raises, when
-    nothing can be begun at all.
+    `workers` processes of this machine. measured: how late the cameras are, in each
+    mode. Raises EpisodeError, or what `derive` raises, when nothing can be begun at all.
     """
     if workers < 1:
         raise EpisodeError(f"convert: {workers} workers; at least 1 is needed")
-    conversion = Conversion(contract, rate_hz, derive, latency)
+    conversion = Conversion(contract, rate_hz, derive, measured)
     derive()  # what is wrong with it is wrong for every bag
     with naming(out):
         out.mkdir(parents=True, exist_ok=True)

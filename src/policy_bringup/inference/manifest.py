@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from policy_bringup.core.config import bounded, build, describe, read_yaml, required
 from policy_bringup.core.errors import ConfigError, ContractError
+from policy_bringup.core.latency import LONGEST_CAMERA_S
 from policy_bringup.core.thumbnail import COARSE
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract
 
@@ -49,12 +50,16 @@ class Fingerprint:
     written down. All values alike: nothing is known about that camera, and nothing compared. start_pose: mean first
     state, in the contract's state columns; start_spread: how far from it an episode's began at most, in the same
     columns; empty: not known, as of older bundles. Compared with where the robot stands before a policy's first action
-    (inference/start_check.py); episodes after that may start elsewhere.
+    (inference/start_check.py); episodes after that may start elsewhere. aligned: by how much each camera's pictures
+    were taken as late, s, in each mode that was trained on (core/latency.py); not named, as of older bundles: 0.
     """
 
     cameras: dict[str, tuple[float, ...]] = bounded(0.0, 255.0, "grey level")
     start_pose: tuple[float, ...] = bounded(-1000.0, 1000.0)
     start_spread: tuple[float, ...] = bounded(0.0, 1000.0, default=())
+    aligned: dict[str, dict[str, float]] = field(
+        default_factory=dict, metadata={"bounds": (0.0, LONGEST_CAMERA_S), "unit": "s"}
+    )
 
 
 @dataclass(frozen=True, slots=True)

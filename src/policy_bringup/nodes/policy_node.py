@@ -31,7 +31,7 @@ from policy_bringup.inference.sway import Sway, SwayPolicy
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import load_parameters, text_parameter
+from policy_bringup.nodes.parameters import choice_parameter, load_parameters, text_parameter
 from policy_bringup.nodes.runtime import PROMPT, BringupNode, received_now, run
 from policy_bringup.nodes.worker import Worker
 
@@ -64,7 +64,8 @@ class PolicyNode(BringupNode):
         """Loads the policy and subscribes to what its contract reads."""
         self._config = load_parameters(self, self.config_path, PolicyConfig)
         self._gate: StartGate | None = None
-        self._policy = self._load()
+        latency, lead_s = self._lateness()
+        self._policy = self._load(latency)
         self._action = self._policy.contract.action
         if self._action.names != self.deployment.contract.action.names:
             raise ConfigError(f"policy: acts on {self._action.names}, the deployment on other columns")
@@ -72,7 +73,6 @@ class PolicyNode(BringupNode):
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         spec, rate_hz = self._policy.contract.observation, graph.topic("policy/action").rate_hz
-        latency, lead_s = self._lateness()
         self._input = PolicyInput(spec, rate_hz, self._proprioception.tool, latency)
         self._stream = ChunkStream(self.deployment.limits, self._config.blend_s, lead_s)
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class PolicyNode(BringupNode):
             return "warn", self._trouble, values
         return "ok", "publishing", values
 
-    def _load(self) -> Policy:
+    def _load(self, latency: Latency) -> Policy:
         source, folder = text_parameter(self, "source"), text_parameter(self, "bundle", "")
         if source == "expert":
             from policy_bringup.sim.expert import load_expert
@@ -122,10 +122,14 @@ class PolicyNode(BringupNode):
             return SwayPolicy(
                 self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
             )
+        from policy_bringup.inference.agreement import check_alignment
         from policy_bringup.inference.bundle import load_bundle
+        from policy_bringup.inference.manifest import MANIFEST_FILE
         from policy_bringup.inference.onnx_policy import watched_policy
 
         bundle = load_bundle(Path(folder), self.deployment.contract)
+        aligned, where = bundle.manifest.fingerprint.aligned, str(bundle.folder / MANIFEST_FILE)
+        check_alignment(aligned, bundle.contract, latency, self._mode(), where)
         policy = watched_policy(bundle, self._config.providers, self._config.inference_threads)
         self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
         spec, samples = policy.contract.observation, bundle.samples
@@ -138,11 +142,15 @@ class PolicyNode(BringupNode):
         """Of cameras and arm; what is being measured is not corrected for."""
         if text_parameter(self, "source") == "latency":
             return UNMEASURED, 0.0
-        latency = load_latency(self.config_folder, self.deployment)
+        measured = load_latency(self.config_folder, self.deployment)
+        latency = measured.of(self._mode(), str(self.config_folder / self.deployment.latency))
         try:
             return latency, latency.lead_s(self._config.ask_ahead)
         except ConfigError as error:
             raise ConfigError(f"{self.config_path}: {error}") from None
+
+    def _mode(self) -> str:
+        return choice_parameter(self, "mode", "", graph.MODES)
 
     def _evidence(self) -> Path | None:
         """Where pictures of a refused start go: the parameter, else this user's state folder."""

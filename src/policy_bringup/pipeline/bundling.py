@@ -71,10 +71,13 @@ def bundle(
     )
 
 
-def fingerprint_of(episodes: Iterable[Frames], contract: Contract) -> Fingerprint:
+def fingerprint_of(
+    episodes: Iterable[Frames], contract: Contract, aligned: Mapping[str, Mapping[str, float]]
+) -> Fingerprint:
     """What the episodes (of the training part, one at least) look like at their start, on the average.
 
-    Raises EpisodeError if there are none.
+    aligned: by which lateness of the cameras, as episodes.conversion.alignment_of says. Raises EpisodeError if there
+    are none.
     """
     cameras = [image.camera for image in contract.observation.images]
     past = contract.observation.history > 1
@@ -90,7 +93,9 @@ def fingerprint_of(episodes: Iterable[Frames], contract: Contract) -> Fingerprin
     means = {camera: tuple(_rounded(np.mean(pictures, axis=0))) for camera, pictures in greys.items()}
     starts = np.stack(poses)
     pose = starts.mean(axis=0).round(6)
-    return Fingerprint(means, tuple(_rounded(pose, 6)), tuple(_rounded(np.abs(starts - pose).max(axis=0), 6)))
+    spread = np.abs(starts - pose).max(axis=0)
+    late = {mode: dict(cameras) for mode, cameras in aligned.items()}
+    return Fingerprint(means, tuple(_rounded(pose, 6)), tuple(_rounded(spread, 6)), late)
 
 
 def _rounded(values: npt.NDArray[Any], decimals: int = 1) -> list[float]:

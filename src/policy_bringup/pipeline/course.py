@@ -20,6 +20,7 @@ from policy_bringup.core.config import bounded, load, required
 from policy_bringup.core.errors import EpisodeError, LearningError
 from policy_bringup.core.fingerprints import files_sha256
 from policy_bringup.core.types import Contract
+from policy_bringup.episodes.conversion import alignment_of
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.journal import load_journal
@@ -177,13 +178,14 @@ class Course:
         if self._draft.is_dir() and load_bundle(self._draft, self._contract).model == model:
             return
         moments = np.linspace(0, len(validation_part) - 1, PARITY_MOMENTS).astype(np.int64)
-        frames = (load_frames(self._work / "frames" / name, self._contract) for name in train_part.episodes)
+        folders = [self._work / "frames" / name for name in train_part.episodes]
+        frames = (load_frames(folder, self._contract) for folder in folders)
         bundling.bundle(
             self._draft,
             model,
             parity_samples(trained.policy, validation_part.batch(moments)),
             self._contract,
-            bundling.fingerprint_of(frames, self._contract),
+            bundling.fingerprint_of(frames, self._contract, alignment_of(folders)),
             dataset_sha256=train_part.sha256,
             configuration_sha256=files_sha256(self._files),
             opset=OPSET,
