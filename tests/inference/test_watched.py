@@ -152,8 +152,8 @@ def test_without_a_fingerprint_a_swap_at_the_start_is_not_known_but_one_on_the_w
     assert "the cameras are swapped" in said[20]
 
 
-def test_watching_two_cameras_costs_less_than_03_ms(seen, expert):
-    """On a core of its own: the best of many counts, since others may compute at the same time."""
+def test_watching_two_cameras_costs_less_than_making_their_pictures_grey_once(seen, expert):
+    """The best of many counts, both of the same run, since others may compute at the same time."""
 
     class Silent:
         contract = expert.contract
@@ -161,12 +161,16 @@ def test_watching_two_cameras_costs_less_than_03_ms(seen, expert):
         def predict(self, observation):
             return None
 
-    eyes, times = WatchedPolicy(Silent(), seen[1]), []
+    eyes, times, greys = WatchedPolicy(Silent(), seen[1]), [], []
     for observation in seen[0] * 5:
         began = time.perf_counter()
         eyes.predict(observation)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.3e-3
+        watched = time.perf_counter()
+        for picture in observation.images.values():
+            picture.astype(np.float32).mean(axis=-1)
+        times.append(watched - began)
+        greys.append(time.perf_counter() - watched)
+    assert min(times) < 0.4 * min(greys)
 
 
 # Below, made-up pictures and states: each side of each limit.

@@ -241,7 +241,7 @@ def test_what_was_gripped_by_hand_is_held_when_the_hand_is_gone(led):
     count = len(bench.commands)
     wait(lambda: len(bench.commands) > count + 50, 5.0, "half a second of holding")
     assert bench.width < 0.1 * arm.robot.gripper.upper
-    assert bench.commands[-1].points[-1].positions[7] == arm.robot.gripper.lower
+    assert bench.commands[-1].points[-1].positions[7] == pytest.approx(arm.robot.gripper.lower, abs=1e-9)
 
 
 @pytest.mark.parametrize("close", [True, False])
@@ -359,9 +359,10 @@ def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
         return response
 
     bench.node.create_service(SetBool, "robot/compliant", yield_late)
-    bench.say_state("READY")
     wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
-    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    bench.say_state("READY")
+    wait(lambda: asked == [False], 5.0, "the robot being told to hold, at the start")
+    asked.clear()
     answer = bench.guide(True)
     assert (answer.success, answer.message) == (False, "safety is ESTOP meanwhile; the arm holds")
     wait(lambda: asked == [True, False], 5.0, "the robot being told to hold")
@@ -379,15 +380,41 @@ def test_a_led_arm_that_is_asked_to_yield_again_and_refuses_is_led_no_more(stubb
         return response
 
     bench.node.create_service(SetBool, "robot/compliant", yield_once)
-    bench.say_state("READY")
     wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
-    wait(lambda: arm._guide._state == "READY", 5.0, "the state of safety")
+    bench.say_state("READY")
+    wait(lambda: asked == [False], 5.0, "the robot being told to hold, at the start")
+    asked.clear()
     assert bench.guide(True).success
     wait(lambda: bench.state == "guided", 5.0, "the news that a hand leads the arm")
     assert not bench.guide(True).success
     wait(lambda: asked == [True, True, False], 5.0, "the robot being told to hold")
     wait(lambda: bench.state == "holding", 1.0, "the news that nobody does")
     assert not bench.grip(True).success
+
+
+def test_an_arm_node_that_starts_takes_the_arm_back_once_and_waits_for_an_arming_of_its_own(stubborn):
+    """Whoever led the arm, or was in charge of it, when its predecessor ended."""
+    bench, arm = stubborn(answers=False)
+    asked = []
+
+    def agree(request, response):
+        asked.append(request.data)
+        response.success = True
+        return response
+
+    def hear(state: str) -> bool:
+        bench.say_state(state)
+        wait(lambda: arm._guide._state == state, 5.0, f"the news that safety is {state}")
+        return arm._guide.follows
+
+    bench.node.create_service(SetBool, "robot/compliant", agree)
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    assert [hear(state) for state in ("ACTIVE", "READY", "ACTIVE")] == [False, False, True]
+    wait(lambda: asked == [False], 5.0, "the robot being told to hold")
+    arm.trigger_deactivate()
+    arm.trigger_activate()
+    assert [hear(state) for state in ("ACTIVE", "READY", "ACTIVE")] == [False, False, True]
+    wait(lambda: asked == [False, False], 5.0, "the robot being told to hold again")
 
 
 @pytest.mark.parametrize("start", [("compliant_controller:=gravity",)], indirect=True)

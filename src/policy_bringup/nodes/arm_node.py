@@ -80,6 +80,7 @@ class ArmNode(BringupNode):
 
     def start(self) -> None:
         """Begins to follow."""
+        self._guide.start()
         self._beat = Beat(LOOK_S, self._look, lambda error: self.fail(f"the arm controller failed: {error!r}"))
 
     def stop(self) -> None:

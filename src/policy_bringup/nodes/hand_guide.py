@@ -28,7 +28,7 @@ class HandGuide:
 
     Safety goes on to ask for the pose that it held before. So when the hand is gone the arm follows nothing and holds,
     until safety is armed anew: only then does safety start from where the arm is. A node that has just started, perhaps
-    again and in motion, holds as well until then.
+    again and in motion, holds as well until then, and takes the arm back from a hand that led it before.
     """
 
     def __init__(self, node: Node, trouble: Callable[[], str], grips: bool = True) -> None:
@@ -36,7 +36,7 @@ class HandGuide:
         self._robot = endpoints.client(node, "robot/compliant")
         self._lock = threading.Lock()  # services are answered in another thread than safety is heard in
         self._state = ""
-        self._guided = self._led = self._follows = False
+        self._guided = self._led = self._follows = self._taken_back = False
         self._grip: bool | None = None
         endpoints.serve(node, "arm/hand_guide", self._serve, MutuallyExclusiveCallbackGroup())
         endpoints.serve(node, "arm/grip", self._serve_grip)
@@ -56,6 +56,11 @@ class HandGuide:
         """Safe actions may move the arm."""
         return self._follows
 
+    def start(self) -> None:
+        """The node is active, perhaps again: what was before does not count."""
+        with self._lock:
+            self._state, self._follows, self._taken_back = "", False, False
+
     def sentence(self) -> str:
         """What it does to the arm now; "" for nothing."""
         if self._guided:
@@ -74,6 +79,10 @@ class HandGuide:
             self._state = state
             if armed and not self._guided:
                 self._follows = True
+            first = not self._taken_back and self._robot.service_is_ready()
+            self._taken_back |= first
+        if first:
+            self._robot.call_async(SetBool.Request(data=False))
         if state in ENDING:
             self.end()
 
@@ -107,7 +116,7 @@ class HandGuide:
             if reason := self._refusal():
                 return False, reason
             # No command any more before the arm yields.
-            self._guided, self._follows = True, False
+            self._guided, self._follows, self._taken_back = True, False, True
         if reason := await self._ask(True):
             self._robot.call_async(SetBool.Request(data=False))  # a robot that yields late must not stay so
             self._let_go()
