@@ -95,7 +95,7 @@ class WatchedNode(PolicyNode):
 
         self._output.publish = keeping
 
-    def _load(self) -> KeepingPolicy:
+    def _load(self, _latency: Latency) -> KeepingPolicy:
         return self.policy
 
     def _look(self) -> None:
