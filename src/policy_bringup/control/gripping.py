@@ -16,7 +16,7 @@ def grip_command(gripper: Gripper, before: float, width: float, force: float) ->
 
     The arm's joints stay out of the command, so that a compliant arm is left alone.
     """
-    after = min(max(width, gripper.lower), gripper.upper)
+    after = gripper.within(width)
     duration_s = shortest_duration(abs(after - before), gripper.velocity, gripper.acceleration)
     finger = np.array([[0.5 * after]])
     effort = min(max(force, 0.0), gripper.force)
