@@ -54,8 +54,8 @@ def convert(
     derive: makes the function that read_frames wants; it is called in each worker, so it must be picklable: a function
     of a module, or functools.partial of one. ray_address: of a Ray cluster ("auto", "ray://host:port"), whose machines
     must see `bags` and `out` under the same paths; "local" starts Ray here with `workers` processors; None uses
-    `workers` processes of this machine. measured: how late the cameras are, in each
-    mode. Raises EpisodeError, or what `derive` raises, when nothing can be begun at all.
+    `workers` processes of this machine. measured: how late the cameras are, in each mode. Raises EpisodeError, or what
+    `derive` raises, when nothing can be begun at all.
     """
     if workers < 1:
         raise EpisodeError(f"convert: {workers} workers; at least 1 is needed")
