@@ -346,6 +346,14 @@ def test_a_robot_that_refuses_to_yield_is_held_as_before(stubborn):
     wait(lambda: len(bench.commands) > count + 10, 5.0, "the arm holding")
 
 
+def make_calm(bench: Bench, arm: ArmNode, asked: list[bool]) -> None:
+    """Safety is READY, and what a new arm node asks of the robot at its start is done and forgotten."""
+    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
+    bench.say_state("READY")
+    wait(lambda: asked == [False], 5.0, "the robot being told to hold, at the start")
+    asked.clear()
+
+
 def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
     bench, arm = stubborn(answers=False)
     asked: list[bool] = []
@@ -359,10 +367,7 @@ def test_a_stop_while_the_robot_is_asked_to_yield_keeps_the_arm(stubborn):
         return response
 
     bench.node.create_service(SetBool, "robot/compliant", yield_late)
-    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
-    bench.say_state("READY")
-    wait(lambda: asked == [False], 5.0, "the robot being told to hold, at the start")
-    asked.clear()
+    make_calm(bench, arm, asked)
     answer = bench.guide(True)
     assert (answer.success, answer.message) == (False, "safety is ESTOP meanwhile; the arm holds")
     wait(lambda: asked == [True, False], 5.0, "the robot being told to hold")
@@ -380,10 +385,7 @@ def test_a_led_arm_that_is_asked_to_yield_again_and_refuses_is_led_no_more(stubb
         return response
 
     bench.node.create_service(SetBool, "robot/compliant", yield_once)
-    wait(arm._guide._robot.service_is_ready, 5.0, "the robot's service")
-    bench.say_state("READY")
-    wait(lambda: asked == [False], 5.0, "the robot being told to hold, at the start")
-    asked.clear()
+    make_calm(bench, arm, asked)
     assert bench.guide(True).success
     wait(lambda: bench.state == "guided", 5.0, "the news that a hand leads the arm")
     assert not bench.guide(True).success
