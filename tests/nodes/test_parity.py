@@ -246,14 +246,14 @@ def shuffled(entries: list[tuple[str, object]], random_: random.Random) -> list[
     return [(name, next(queues[name])) for name in order]
 
 
-def run(node: WatchedNode, robot: Robot, names: tuple[str, ...]) -> int:
-    """Says everything. The ROS time of the first picture, ns."""
+def run(node: WatchedNode, robot: Robot, names: tuple[str, ...], state: str = "ACTIVE") -> int:
+    """Says everything, with safety in `state`. The ROS time of the first picture, ns."""
     read = [name for name in robot.TOPICS if name in graph_names(node)]
     until(lambda: all(robot.publishers[name].get_subscription_count() >= 1 + (name in read) for name in read), robot)
     until(lambda: all(each.get_subscription_count() for each in robot.publishers.values()), robot)
     random_ = random.Random(0)
     now_ns = time.time_ns()
-    status = messages.status("safety", "ok", "ACTIVE", {"state": "ACTIVE", "source": "policy"})
+    status = messages.status("safety", "ok", state, {"state": state, "source": "policy"})
     robot.say("safety/state", messages.diagnostics(now_ns, status))
     chunk = ActionChunk(
         "safety", now_ns, 0, (*TOOL_COLUMNS, *GRIPPER_COLUMNS), np.zeros(1), np.ones((1, 8)), np.zeros(1)
@@ -307,6 +307,20 @@ def test_a_late_camera_and_arm_are_allowed_for_while_running_as_in_the_dataset(
     assert len(last) > 1
     nominal_s = contract.action.steps * contract.action.dt_s
     assert {round(after.sec + after.nanosec / 1e9, 6) for after in last} == {round(nominal_s - 0.1, 6)}
+
+
+@pytest.mark.parametrize(("state", "held"), [("ACTIVE", False), ("RETRY", True)])
+def test_every_chunk_of_a_policy_that_safety_holds_leaves_from_where_the_arm_stands(
+    start, stack, monkeypatch: pytest.MonkeyPatch, state: str, held: bool
+):
+    deployment, robot_file, _ = stack
+    node, robot = start(deployment.contract)
+    stands: list[int] = []
+    stand = node._stream.stand
+    monkeypatch.setattr(node._stream, "stand", lambda now_ns: (stands.append(now_ns), stand(now_ns)))
+    run(node, robot, (*robot_file.joint_names, robot_file.gripper.joint, robot_file.gripper.mimic), state)
+    assert len(node.tables) > 10
+    assert len(stands) == (len(node.tables) if held else 0)
 
 
 def assert_alike(seen: list[Observation], frames: Frames) -> None:
