@@ -109,8 +109,10 @@ class LatencyNode(BringupNode):
 
     def _take_action(self, message: JointTrajectory) -> None:
         """Of each table the first step: where the arm is to be next. All tables are of one motion."""
-        if self._began_ns is not None:
-            chunk = decoding.chunk_of(message, "policy", received_now())
+        if self._began_ns is None:
+            return
+        chunk = decoding.chunk_of(message, "policy", received_now())
+        if chunk.names == self._action.names and chunk.values.size:
             due_ns = chunk.stamp_ns + round(float(chunk.times_s[0]) * 1e9)
             self._asked.append((due_ns, float(chunk.values[0, self._column])))
 
@@ -136,8 +138,12 @@ class LatencyNode(BringupNode):
                 rows[name] = {"s": delay.seconds, "plus_minus_s": delay.uncertainty_s, "likeness": delay.likeness}
             except MeasurementError as error:
                 rows[name] = {"failed": str(error)}
-        if self._report:
-            Path(self._report).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        try:
+            if self._report:
+                Path(self._report).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        except OSError as error:
+            self.fail(f"{self._report}: cannot be written ({error.strerror})")
+            return
         self.get_logger().info("measured")
         self.finish()
 
