@@ -49,17 +49,19 @@ class Robot:
         """Arms the policy by hand: with the trial node gone, nobody else would move the arm again."""
         runner.children["trial"].kill()
         moving = lambda: np.abs(self.velocities).max() > MOVING and self.command is not None  # noqa: E731
+        armable = lambda: self.safety in ("READY", "FALLBACK") and self.offered == "policy"  # noqa: E731
+        self._listener.wait(self._arm.service_is_ready, 15.0, "service safety/arm")
         while not moving():  # a machine that stalls may stop it on the way
-            armable = lambda: self.safety in ("READY", "FALLBACK") and self.offered == "policy"  # noqa: E731
             # The trial node may have armed it just before it was killed.
-            self._listener.wait(lambda: armable() or moving(), 40.0, "a policy to arm")  # noqa: B023
+            self._listener.wait(lambda: armable() or moving(), 40.0, "a policy to arm")
             if moving():
                 break
-            self._listener.call(self._arm, SetBool.Request(data=True))
+            # Not waited for: DDS may lose the answer, and the motion would be over meanwhile.
+            self._arm.call_async(SetBool.Request(data=True))
             asked = time.monotonic()
-            heard = lambda: self.safety == "ACTIVE" or time.monotonic() - asked > 1.0  # noqa: E731, B023
+            heard = lambda: not armable() or moving() or time.monotonic() - asked > 1.0  # noqa: E731, B023
             self._listener.wait(heard, 5.0, "ACTIVE, or a stop so soon that ACTIVE was not heard")
-            self._listener.wait(lambda: moving() or self.safety != "ACTIVE", 10.0, "an arm in motion")
+            self._listener.wait(lambda: moving() or armable(), 10.0, "an arm in motion")
 
     def assert_comes_to_rest_and_stays(self) -> None:
         self._listener.wait(lambda: np.abs(self.velocities).max() < STILL, 5.0, "an arm at rest")
