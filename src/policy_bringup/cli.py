@@ -33,10 +33,10 @@ class Run:
     """Name of a file under config/ (e.g. grasp), or a path to one."""
     mode: Literal["sim", "hardware", "gazebo", "shadow"] = "sim"
     """What is driven."""
-    source: Literal["bundle", "expert"] = "bundle"
-    """Who acts: a policy bundle, or the scripted expert (simulation only)."""
+    source: Literal["bundle", "expert", "replay"] = "bundle"
+    """Who acts: a policy bundle, the scripted expert (simulation only), or a recorded episode, made again."""
     bundle: Path | None = None
-    """Folder of the policy bundle; by default models/policies/<deployment>."""
+    """Folder of the policy bundle, by default models/policies/<deployment>; with source replay, of the episode."""
     episodes: int = 10
     """Episodes in simulation; 0 goes on until Ctrl+C."""
     headless: bool = False
@@ -80,12 +80,14 @@ class Run:
 
     def _options(self, report: Path) -> Options:
         deployment = runner.deployment_path(self.deployment)
-        default_bundle = deployment.parent.parent / "models" / "policies" / deployment.stem
+        bundle = self.bundle
+        if self.source == "bundle" and bundle is None:
+            bundle = deployment.parent.parent / "models" / "policies" / deployment.stem
         return Options(
             mode=self.mode,
             deployment=deployment,
             source=self.source,
-            bundle=(self.bundle or default_bundle).absolute() if self.source == "bundle" else None,
+            bundle=bundle.absolute() if bundle and self.source != "expert" else None,
             episodes=self.episodes,
             report=report,
             camera_backend=self.camera_backend,

@@ -37,4 +37,6 @@ def test_it_waits_for_a_robot_that_is_held(way: Way):
 
 def test_it_stands_at_the_end(way: Way):
     way.chunk(0, moving=True)
+    assert not way.over
     np.testing.assert_allclose(way.chunk(5_000 * MS, moving=True).values, [[1.0, 20.0]] * 4)
+    assert way.over

@@ -7,6 +7,8 @@ from policy_bringup.core import graph
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import Options, environment, processes
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def options(config_folder: Path):
@@ -35,6 +37,15 @@ def test_lateness_is_measured_without_trials_by_a_node_that_runs_for_nothing_els
     started = {process.name: process for process in processes(options(source="latency"))}
     assert list(started) == ["sim", "sim_camera", "policy", "safety", "arm", "latency"]
     assert started["policy"].parameters["source"] == "latency"
+
+
+@pytest.mark.parametrize("mode", graph.MODES)
+def test_an_episode_is_replayed_in_every_mode_by_the_nodes_that_need_to_know_it(options, tmp_path: Path, mode: str):
+    (tmp_path / "episode_000003_0.mcap").touch()
+    started = {process.name: process for process in processes(options(mode=mode, source="replay", bundle=tmp_path))}
+    told = {name for name, process in started.items() if process.parameters.get("bundle") == str(tmp_path)}
+    assert told == {"policy", "safety", "sim"} & set(started)
+    assert ("trial" in started) == (mode == "sim")
 
 
 @pytest.mark.parametrize("mode", graph.MODES)
@@ -73,10 +84,16 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
     ("choices", "sentence"),
     [
         ({"mode": "flight"}, "mode: must be one of sim, hardware, gazebo, shadow, found 'flight'"),
-        ({"source": "oracle"}, "source: must be one of bundle, expert, latency, none, found 'oracle'"),
+        ({"source": "oracle"}, "source: must be one of bundle, expert, replay, latency, none, found 'oracle'"),
         ({"mode": "shadow", "source": "latency"}, "source: latency moves the arm; mode 'shadow' moves nothing"),
         ({"mode": "hardware"}, "source: the expert reads the simulator's object pose; mode 'hardware' has none"),
         ({"source": "bundle"}, "bundle: is missing; give the folder of a policy bundle"),
+        ({"source": "replay"}, "bundle: is missing; replay needs the folder of a recorded episode"),
+        ({"source": "replay", "bundle": Path("/nowhere")}, "bundle: there is no episode /nowhere to replay"),
+        (
+            {"source": "replay", "bundle": ROOT},
+            f"bundle: {ROOT} is no episode to replay: it holds no bag (.mcap)",
+        ),
         (
             {"source": "none"},
             "source: none leaves nothing to do; give a teleop device, a dataset to record to, or both",

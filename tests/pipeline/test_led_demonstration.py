@@ -17,11 +17,12 @@ from policy_bringup.episodes import encoding
 from policy_bringup.episodes.bag_writer import BagTopic
 from policy_bringup.episodes.frames import read_frames
 from policy_bringup.episodes.journal import Outcome, load_journal
+from policy_bringup.episodes.motion import read_motion
 from policy_bringup.episodes.recovery import is_clean
 from policy_bringup.pipeline.hand_derivation import HandDerivation, derive_all, load_hand_derivation
 from policy_bringup.sim.guided_motion import GuidedMotion
 from policy_bringup.sim.hand import HandGuidingConfig
-from policy_bringup.sim.kinesthetic import Kinesthetic, play_back, recorded_actions
+from policy_bringup.sim.kinesthetic import Kinesthetic, play_back
 from policy_bringup.sim.recorded_rollout import BagLayout, EpisodeBag, bag_layout, provenance
 from policy_bringup.sim.rollout import Stack
 
@@ -84,11 +85,10 @@ def derived(write, derivation: HandDerivation, tmp_path_factory) -> Path:
 
 
 def test_the_actions_are_those_that_the_guided_motion_derives_itself(derived: Path, write, stack: Stack):
-    names = stack.deployment.contract.action.names
-    times, rows = recorded_actions(derived, names)
-    wanted_times, wanted = recorded_actions(write(live=False), names)
-    np.testing.assert_allclose(times, wanted_times, atol=1e-9)
-    np.testing.assert_allclose(rows, wanted, atol=1e-9)
+    contract = stack.deployment.contract
+    made, wanted = read_motion(derived, contract), read_motion(write(live=False), contract)
+    np.testing.assert_allclose(made.times_s, wanted.times_s, atol=1e-9)
+    np.testing.assert_allclose(made.values, wanted.values, atol=1e-9)
 
 
 def test_it_is_an_ordinary_successful_episode_of_good_quality(derived: Path):
@@ -107,7 +107,8 @@ def test_its_frames_say_that_a_hand_drove(derived: Path, derivation: HandDerivat
 
 def test_the_actions_alone_make_the_motion_again(derived: Path, stack: Stack, config_folder: Path, tmp_path: Path):
     kinesthetic = Kinesthetic(config_folder, tmp_path / "hand", tmp_path / "clean", backend="raycast")
-    _, rollout = play_back(kinesthetic, *recorded_actions(derived, stack.deployment.contract.action.names), SEED)
+    motion = read_motion(derived, stack.deployment.contract)
+    _, rollout = play_back(kinesthetic, motion.times_s, motion.values, SEED)
     assert rollout.success, rollout
     assert (rollout.stops, rollout.refused) == ((), 0)
 
@@ -117,9 +118,9 @@ def test_without_any_command_the_fingers_tell_when_the_button_was_pressed(
 ):
     folder = write(live=True, without=COMMAND)
     assert derive_all([folder], tmp_path / "derived", derivation).failed == {}
-    names = stack.deployment.contract.action.names
-    times, told = recorded_actions(tmp_path / "derived" / folder.name, names)
-    _, pressed = recorded_actions(derived, names)
+    contract = stack.deployment.contract
+    motion = read_motion(tmp_path / "derived" / folder.name, contract)
+    times, told, pressed = motion.times_s, motion.values, read_motion(derived, contract).values
     np.testing.assert_allclose(told[:, :6], pressed[:, :6], atol=1e-9)
     begins = [times[np.flatnonzero(np.diff(rows[:, 6]) < 0.0)[0]] for rows in (told, pressed)]
     assert 0.0 <= begins[0] - begins[1] <= 0.1

@@ -10,12 +10,12 @@ from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.core.decoding import joint_positions
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.types import Observation
 from policy_bringup.episodes.frames import read_frames
 from policy_bringup.episodes.journal import Outcome, load_journal
+from policy_bringup.episodes.motion import RecordedMotion, read_motion
 from policy_bringup.episodes.reader import open_bag
 from policy_bringup.episodes.recovery import is_clean
-from policy_bringup.sim.kinesthetic import Kinesthetic, Replay, play_back, record_kinesthetic, recorded_actions
+from policy_bringup.sim.kinesthetic import Kinesthetic, play_back, record_kinesthetic
 from policy_bringup.sim.rollout import load_stack
 
 SEED = 4
@@ -35,8 +35,8 @@ def demonstration(kinesthetic) -> Path:
 
 
 @pytest.fixture(scope="module")
-def names(deployment):
-    return deployment.contract.action.names
+def motion(demonstration, deployment) -> RecordedMotion:
+    return read_motion(demonstration, deployment.contract)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def test_a_hand_makes_an_ordinary_successful_episode(demonstration):
     assert [command.joint_names for command in commands] == [["panda_finger_joint1"]]
 
 
-def test_its_actions_lead_the_measured_motion_by_the_documented_shift(demonstration, names, proprioception):
-    times, actions = recorded_actions(demonstration, names)
+def test_its_actions_lead_the_measured_motion_by_the_documented_shift(demonstration, motion, proprioception):
+    times, actions = motion.times_s, motion.values
     with open_bag(demonstration) as bag:
         samples = [joint_positions(bag.decode(message), 0) for message in bag.messages(["joint_states"])]
     tool = np.array([proprioception.tool(sample).values[:3] for sample in samples])
@@ -84,8 +84,8 @@ def test_frames_are_made_of_it_like_of_any_other_and_say_that_a_hand_drove(demon
     assert frames.action[-1, 6] == pytest.approx(0.0)
 
 
-def test_without_the_hand_the_motion_does_the_same_again(kinesthetic, demonstration, names):
-    folder, rollout = play_back(kinesthetic, *recorded_actions(demonstration, names), SEED)
+def test_without_the_hand_the_motion_does_the_same_again(kinesthetic, motion):
+    folder, rollout = play_back(kinesthetic, motion.times_s, motion.values, SEED)
     assert rollout.success, rollout
     assert (rollout.stops, rollout.refused) == ((), 0)
     journal = load_journal(folder)
@@ -96,34 +96,11 @@ def test_without_the_hand_the_motion_does_the_same_again(kinesthetic, demonstrat
         assert bag.counts["policy/action"] > 100
 
 
-def test_another_place_of_the_cube_makes_the_playback_fail(kinesthetic, demonstration, names):
-    times, actions = recorded_actions(demonstration, names)
-    _, rollout = play_back(kinesthetic, times[:400], actions[:400], SEED + 1)
+def test_another_place_of_the_cube_makes_the_playback_fail(kinesthetic, motion):
+    _, rollout = play_back(kinesthetic, motion.times_s[:400], motion.values[:400], SEED + 1)
     assert not rollout.success
 
 
-def test_without_a_place_for_it_nothing_is_played_back(kinesthetic, names):
+def test_without_a_place_for_it_nothing_is_played_back(kinesthetic):
     with pytest.raises(EpisodeError, match="no dataset to play"):
-        play_back(replace(kinesthetic, clean=None), np.zeros(1), np.zeros((1, len(names))), 0)
-
-
-def test_actions_of_another_contract_are_refused(demonstration, names):
-    with pytest.raises(EpisodeError, match="must have the columns"):
-        recorded_actions(demonstration, names[::-1])
-
-
-def test_a_replay_begins_anew_after_a_reset_and_stands_at_its_end(deployment):
-    columns = len(deployment.contract.action.names)
-    times = np.array([0.0, 1.0])
-    values = np.tile([[0.0], [1.0]], (1, columns))
-    replay = Replay(deployment.contract, times, values)
-    dt = deployment.contract.action.dt_s
-
-    def first(stamp_s: float) -> float:
-        return float(replay.predict(Observation(round(stamp_s * 1e9), {}, np.zeros((1, 14)))).values[0, 0])
-
-    assert first(100.0) == pytest.approx(dt)
-    assert first(100.5) == pytest.approx(0.5 + dt)
-    assert first(103.0) == 1.0
-    replay.reset()
-    assert first(104.0) == pytest.approx(dt)
+        play_back(replace(kinesthetic, clean=None), np.zeros(1), np.zeros((1, 8)), 0)

@@ -7,6 +7,7 @@ import pytest
 
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.sim.tasks import Grasp, make_task
+from policy_bringup.sim.world import object_at
 
 
 @pytest.fixture
@@ -106,6 +107,17 @@ def test_reset_can_leave_the_robot_where_it_is(task, world, robot, command):
     before = world.joint_sample().positions
     task.reset(world, np.random.default_rng(0), at_home=False)
     np.testing.assert_array_equal(world.joint_sample().positions, before)
+
+
+def test_reset_can_lay_the_object_where_a_person_wants_it_and_draws_nothing_for_that(task, world, config):
+    place, rng = object_at(config, (0.47, -0.13), 0.4), np.random.default_rng(3)
+    assert task.reset(world, rng, place=place) is place
+    np.testing.assert_allclose(world.object_pose().position, place.position)
+    np.testing.assert_allclose(world.object_pose().rotation, place.rotation, atol=1e-9)
+    assert rng.random() == np.random.default_rng(3).random()
+    world.step(100)
+    task.update(world)
+    assert task.outcome.failure == "untouched"
 
 
 def test_a_deployments_task_is_found_by_name_and_an_unknown_one_refused(config, deployment):

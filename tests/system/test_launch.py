@@ -107,6 +107,13 @@ def test_launch_file_and_runner_start_the_same_nodes_with_the_same_parameters(la
             assert written in command_line(process)
 
 
+def test_the_launch_file_hands_on_which_episode_to_replay(launch_module, tmp_path):
+    (tmp_path / "episode_000003_0.mcap").touch()
+    launched = [action.keywords for action in start(launch_module, source="replay", bundle=str(tmp_path))]
+    (policy,) = [node for node in launched if node["name"] == "policy"]
+    assert {"source": "replay", "bundle": str(tmp_path)}.items() <= policy["parameters"][0].items()
+
+
 def test_the_launch_file_sets_the_same_environment(launch_module):
     actions = start(launch_module, source="expert", domain_id="42")
     for action in actions:

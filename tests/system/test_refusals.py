@@ -82,6 +82,16 @@ def test_a_missing_bundle_is_refused(site: Path, domain_id: int):
     assert_refused(done, "nowhere")
 
 
+def test_an_episode_that_cannot_be_replayed_is_refused(site: Path, domain_id: int):
+    arguments = ("--source", "replay", "--bundle", str(site / "nowhere"))
+    assert_refused(policy_run(site, domain_id, *arguments), f"there is no episode {site / 'nowhere'} to replay")
+    (site / "nowhere").mkdir()
+    assert_refused(policy_run(site, domain_id, *arguments), f"{site / 'nowhere'} is no episode to replay")
+    bag = site / "nowhere" / "episode_000000_0.mcap"
+    bag.write_bytes(b"not a bag")
+    assert_refused(policy_run(site, domain_id, *arguments), f"{bag}: is not an MCAP bag")
+
+
 def test_a_bundle_with_a_wrong_hash_is_refused(site: Path, domain_id: int, grasp_bundle: Path):
     with (grasp_bundle / "policy.onnx").open("ab") as stream:
         stream.write(b"x")

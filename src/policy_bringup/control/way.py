@@ -19,6 +19,11 @@ class Way:
         self._elapsed_s = 0.0
         self._stamp_ns: int | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether its time has come to its end."""
+        return self._elapsed_s >= float(self._times_s[-1])
+
     def chunk(self, stamp_ns: int, moving: bool) -> ActionChunk:
         """What is due after `stamp_ns` (ROS time): `spec.steps` steps, standing at the end when the way is done."""
         if moving and self._stamp_ns is not None:

@@ -103,7 +103,7 @@ RUN = ("sim", "hardware", "gazebo")
 ALL = (*RUN, "shadow")
 
 NODES = (
-    Node("sim", "sim.yaml", ("sim",), ("seed",)),
+    Node("sim", "sim.yaml", ("sim",), ("seed", "source", "bundle")),
     Node("compliance", "compliance.yaml", ("hardware", "gazebo"), ("compliant_controller",), optional=True),
     Node("sim_camera", "sim.yaml", ("sim",), ("camera_backend",), pictures=True),
     Node("camera", "camera.yaml", ("hardware", "shadow"), ("camera_source",), pictures=True),

@@ -9,7 +9,7 @@ from pathlib import Path
 from policy_bringup.core import graph, security_policies
 from policy_bringup.core.errors import ConfigError
 
-SOURCES = ("bundle", "expert", "latency", "none")
+SOURCES = ("bundle", "expert", "replay", "latency", "none")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 TRIAL_SEED = 2_000_000
 """Scenes of a deployment by default: beyond those of training, calibration and evaluation (pipeline/seeds.py), so that
@@ -21,11 +21,12 @@ class Options:
     """What a person chooses when starting.
 
     source: "bundle" runs the policy bundle in the folder `bundle`; "expert" the scripted one, which only the simulator
-    can serve; "latency" sways the arm and measures how late it and the cameras are; "none": no policy, a person
-    drives. episodes: 0 goes on until stopped. camera_source: a device, a video or a bag for the camera node. record:
-    dataset folder for the recorder. teleop_device: see nodes/teleop_node.py. compliant_controller: the one of
-    ros2_control that lets a hand lead the arm; "": no hand guiding there. operator: name or number kept with every
-    recording. security: SROS2 keystore; None: no DDS security.
+    can serve; "replay" makes the motion of the recorded episode in the folder `bundle` again; "latency" sways the arm
+    and measures how late it and the cameras are; "none": no policy, a person drives. episodes: 0 goes on until stopped.
+    camera_source: a device, a video or a bag for the camera node. record: dataset folder for the recorder.
+    teleop_device: see nodes/teleop_node.py. compliant_controller: the one of ros2_control that lets a hand lead the
+    arm; "": no hand guiding there. operator: name or number kept with every recording. security: SROS2 keystore; None:
+    no DDS security.
     """
 
     mode: str
@@ -149,6 +150,8 @@ def _check(options: Options) -> None:
         raise ConfigError("source: latency moves the arm; mode 'shadow' moves nothing")
     if options.source == "bundle" and options.bundle is None:
         raise ConfigError("bundle: is missing; give the folder of a policy bundle, or --source expert in simulation")
+    if options.source == "replay":
+        _check_episode(options.bundle)
     if options.source == "none" and not options.teleop_device and options.record is None:
         raise ConfigError("source: none leaves nothing to do; give a teleop device, a dataset to record to, or both")
     if options.compliant_controller and options.mode in ("sim", "shadow"):
@@ -158,3 +161,12 @@ def _check(options: Options) -> None:
         raise ConfigError(f"episodes: must be 0 (without end) or more, found {options.episodes}")
     if not options.deployment.is_file():
         raise ConfigError(f"deployment: there is no file {options.deployment}")
+
+
+def _check_episode(folder: Path | None) -> None:
+    if folder is None:
+        raise ConfigError("bundle: is missing; replay needs the folder of a recorded episode")
+    if not folder.is_dir():
+        raise ConfigError(f"bundle: there is no episode {folder} to replay")
+    if not any(folder.glob("*.mcap")):
+        raise ConfigError(f"bundle: {folder} is no episode to replay: it holds no bag (.mcap)")

@@ -36,7 +36,8 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where an episode comes from. driver: who was meant to drive: "policy", "expert", "teleop" or "hand"."""
+    """Where an episode comes from. driver: who was meant to drive: "policy", "expert", "teleop", "hand", or
+    "replay" of another episode's motion."""
 
     task: str
     objects: tuple[str, ...]

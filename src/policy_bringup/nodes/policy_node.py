@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.proprioception import Proprioception
+from policy_bringup.control.replay import Replay
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.chunks import ChunkStream
 from policy_bringup.core.config import bounded, load, required
@@ -53,7 +54,8 @@ class PolicyConfig:
 
 
 class PolicyNode(BringupNode):
-    """Source "expert": the scripted policy of the simulator; "bundle": an ONNX bundle; "latency": sways the arm."""
+    """Source "expert": the scripted policy of the simulator; "bundle": an ONNX bundle; "latency": sways the arm;
+    "replay": a recorded episode's motion, from its beginning whenever it is armed."""
 
     niceness = PROMPT
 
@@ -64,6 +66,7 @@ class PolicyNode(BringupNode):
         """Loads the policy and subscribes to what its contract reads."""
         self._config = load_parameters(self, self.config_path, PolicyConfig)
         self._gate: StartGate | None = None
+        self._replay: Replay | None = None
         latency, lead_s = self._lateness()
         self._policy = self._load(latency)
         self._action = self._policy.contract.action
@@ -110,24 +113,33 @@ class PolicyNode(BringupNode):
             values["start_check"] = "passed" if self._gate.passed else "not passed"
         if self._trouble:
             return "warn", self._trouble, values
+        if self._replay is not None and self._replay.over:
+            return "ok", "the motion is over: the arm is held at its end until it is disarmed", values
         return "ok", "publishing", values
 
     def _load(self, latency: Latency) -> Policy:
-        source, folder = text_parameter(self, "source"), text_parameter(self, "bundle", "")
+        source, contract, limits = text_parameter(self, "source"), self.deployment.contract, self.deployment.limits
         if source == "expert":
             from policy_bringup.sim.expert import load_expert
 
-            return load_expert(self.deployment.contract, self.robot)
+            return load_expert(contract, self.robot)
         if source == "latency":
-            return SwayPolicy(
-                self.deployment.contract, load(self.config_folder / "latency.yaml", Sway), self.deployment.limits
-            )
+            return SwayPolicy(contract, load(self.config_folder / "latency.yaml", Sway), limits)
+        if source == "replay":
+            from policy_bringup.episodes.motion import read_motion
+
+            motion = read_motion(Path(text_parameter(self, "bundle")), contract)
+            self._replay = Replay(contract, limits, motion.times_s, motion.values)
+            return self._replay
+        return self._load_bundle(Path(text_parameter(self, "bundle")), latency)
+
+    def _load_bundle(self, folder: Path, latency: Latency) -> Policy:
         from policy_bringup.inference.agreement import check_alignment
         from policy_bringup.inference.bundle import load_bundle
         from policy_bringup.inference.manifest import MANIFEST_FILE
         from policy_bringup.inference.onnx_policy import watched_policy
 
-        bundle = load_bundle(Path(folder), self.deployment.contract)
+        bundle = load_bundle(folder, self.deployment.contract)
         aligned, where = bundle.manifest.fingerprint.aligned, str(bundle.folder / MANIFEST_FILE)
         check_alignment(aligned, bundle.contract, latency, self._mode(), where)
         policy = watched_policy(bundle, self._config.providers, self._config.inference_threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from trajectory_msgs.msg import JointTrajectory
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.config import load
 from policy_bringup.core.errors import DeviceError
-from policy_bringup.core.types import StateSample
+from policy_bringup.core.types import Pose, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.inbox import Inbox
-from policy_bringup.nodes.parameters import whole_parameter
+from policy_bringup.nodes.parameters import text_parameter, whole_parameter
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.sim.config import SimConfig
 from policy_bringup.sim.tasks import make_task
@@ -37,7 +38,8 @@ class SimNode(BringupNode):
         self._world = World(self._config, self.robot)
         self._task = make_task(self.deployment.task, self._config)
         self._rng = np.random.default_rng(whole_parameter(self, "seed", 0, 0, 2**31 - 1))
-        self._task.reset(self._world, self._rng)
+        self._place = self._recorded_place()
+        self._task.reset(self._world, self._rng, place=self._place)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._episode = 0
@@ -66,6 +68,14 @@ class SimNode(BringupNode):
         """Level, sentence, real-time factor and late physics ticks."""
         values = {"real_time_factor": self._real_time_factor, "late_ticks": self._late_ticks, "ticks": self._ticks}
         return ("ok", "in real time", values) if self._real_time_factor > 0.98 else ("warn", "slower than real", values)
+
+    def _recorded_place(self) -> Pose | None:
+        """Of the object in every scene, where an episode is replayed that tells; else each is drawn."""
+        if text_parameter(self, "source", "") != "replay":
+            return None
+        from policy_bringup.episodes.motion import read_motion
+
+        return read_motion(Path(text_parameter(self, "bundle")), self.deployment.contract).T_base_object
 
     def _give_up(self, error: BaseException) -> None:
         self.fail(f"the simulation failed: {error!r}")
@@ -112,7 +122,7 @@ class SimNode(BringupNode):
 
     def _serve_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
-            self._task.reset(self._world, self._rng, at_home=False)
+            self._task.reset(self._world, self._rng, at_home=False, place=self._place)
             self._episode += 1
         response.success, response.message = True, f"episode {self._episode}"
         return response

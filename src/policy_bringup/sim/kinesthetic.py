@@ -7,18 +7,13 @@ its success says that the actions are right.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from policy_bringup.control.way import Way
+from policy_bringup.control.replay import Replay
 from policy_bringup.core.config import load
-from policy_bringup.core.decoding import chunk_of
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.types import ActionChunk, Array, Contract, Observation
-from policy_bringup.episodes.reader import open_bag
+from policy_bringup.core.types import Array
 from policy_bringup.sim.guided_motion import GuidedMotion
 from policy_bringup.sim.hand import HandGuidingConfig
 from policy_bringup.sim.recorded_rollout import EpisodeBag, bag_layout, provenance
@@ -41,32 +36,6 @@ class Kinesthetic:
     deployment_file: str = "grasp.yaml"
     backend: Backend = "auto"
     operator: str = "simulated hand"
-
-
-class Replay:
-    """A core.interfaces.Policy that plays a table of actions: times_s `(m,)`, values `(m, columns)`; sure of itself.
-
-    contract: the deployment's; it looks at no picture, the first camera only sets its pace.
-    """
-
-    def __init__(self, contract: Contract, times_s: Array, values: Array) -> None:
-        images = contract.observation.images[:1]
-        self._contract = replace(contract, observation=replace(contract.observation, images=images))
-        self._times_s, self._values = times_s, values
-        self.reset()
-
-    @property
-    def contract(self) -> Contract:
-        """What it reads and writes."""
-        return self._contract
-
-    def reset(self) -> None:
-        """The next prediction is the table's beginning."""
-        self._way = Way("replay", self._contract.action, self._times_s, self._values)
-
-    def predict(self, observation: Observation) -> ActionChunk:
-        """What is due after the observation."""
-        return self._way.chunk(observation.stamp_ns, True)
 
 
 def record_kinesthetic(kinesthetic: Kinesthetic, seed: int) -> tuple[Path, Outcome]:
@@ -103,7 +72,7 @@ def play_back(kinesthetic: Kinesthetic, times_s: Array, values: Array, seed: int
     stack = load_stack(kinesthetic.config_folder, kinesthetic.deployment_file)
     layout = bag_layout(kinesthetic.config_folder, stack.deployment, stack.robot, stack.sim)
     origin = provenance(kinesthetic.config_folder, kinesthetic.deployment_file, "hand", kinesthetic.operator)
-    replay = Replay(stack.deployment.contract, times_s, values)
+    replay = Replay(stack.deployment.contract, stack.deployment.limits, times_s, values)
     loop = ClosedLoop(stack, replay, stack.deployment.uncertainty_threshold, kinesthetic.backend)
     patience_s = float(times_s[-1]) + PATIENCE_S
     try:
@@ -111,21 +80,3 @@ def play_back(kinesthetic: Kinesthetic, times_s: Array, values: Array, seed: int
         return record_rollout(loop, layout, kinesthetic.clean, origin, seed, note, patience_s)
     finally:
         loop.close()
-
-
-def recorded_actions(folder: Path, names: Sequence[str]) -> tuple[Array, Array]:
-    """The safe actions of an episode: times `(m,)` s since its first message, and rows `(m, columns)`.
-
-    Raises EpisodeError for a bag that cannot be read, or without actions of these columns.
-    """
-    times, rows = [], []
-    with open_bag(folder) as bag:
-        for message in bag.messages(["safety/action"]):
-            chunk = chunk_of(bag.decode(message), "replay", message.log_ns)
-            if chunk.names != tuple(names) or len(chunk.values) != 1:
-                raise EpisodeError(f"{bag.path}: topic 'safety/action' must have the columns {', '.join(names)}")
-            times.append((message.log_ns - bag.start_ns) / 1e9)
-            rows.append(chunk.values[0])
-        if not rows:
-            raise EpisodeError(f"{bag.path}: topic 'safety/action' is missing or holds no action")
-    return np.array(times), np.array(rows)

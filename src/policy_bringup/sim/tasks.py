@@ -35,8 +35,8 @@ class Outcome:
 class Task(Protocol):
     """A goal in the world. `reset` before the first `update`; then `update` after every few physics steps."""
 
-    def reset(self, world: World, rng: np.random.Generator, at_home: bool = True) -> Pose:
-        """Puts object (and, with `at_home`, robot) at a start drawn from `rng`; returns T_base_object."""
+    def reset(self, world: World, rng: np.random.Generator, at_home: bool = True, place: Pose | None = None) -> Pose:
+        """Puts object (and, with `at_home`, robot) at a start; returns T_base_object, drawn from `rng` or `place`."""
 
     def update(self, world: World) -> None:
         """Looks at the world as it is now."""
@@ -81,14 +81,15 @@ class Grasp:
         """As of the last `update`."""
         return self._outcome
 
-    def reset(self, world: World, rng: np.random.Generator, at_home: bool = True) -> Pose:
-        """The object at a uniformly random place of the region, with a random yaw."""
-        x, y, yaw = draw_start(self._config.region, rng)
-        pose = object_at(self._config, (x, y), yaw)
-        world.reset(pose, at_home)
-        self._start, self._start_s, self._held_since_s = pose.position, world.time_s, None
+    def reset(self, world: World, rng: np.random.Generator, at_home: bool = True, place: Pose | None = None) -> Pose:
+        """The object at `place`, else at a uniformly random one of the region, with a random yaw."""
+        if place is None:
+            x, y, yaw = draw_start(self._config.region, rng)
+            place = object_at(self._config, (x, y), yaw)
+        world.reset(place, at_home)
+        self._start, self._start_s, self._held_since_s = place.position, world.time_s, None
         self._outcome = Outcome(False, "untouched", 0.0, 0.0, 0.0, 0.0)
-        return pose
+        return place
 
     def update(self, world: World) -> None:
         """Follows the object's height."""
