@@ -79,6 +79,21 @@ def values_of(status: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in status.values}
 
 
+def grip_of(message: Any, names: tuple[str, ...]) -> Array | None:
+    """What its button has told the gripper, of what `arm/state` says: `(len(names),)` by action column, NaN where it
+    says no number. None when it says nothing of it, or the arm follows safe actions."""
+    values = values_of(message.status[0]) if message.status else {}
+    said = [values.get(name, "") for name in names]
+    return np.array([_number(text) for text in said]) if any(said) and values.get("follows") == "false" else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def driver_of(values: Mapping[str, str]) -> str:
     """Who moves the arm, from the values of a safety verdict or state: a source such as "policy"; "" for nobody."""
     return values.get("source", "") if values.get("state") in DRIVEN else ""

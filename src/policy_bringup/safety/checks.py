@@ -87,6 +87,14 @@ def payload(event: Measured, limits: Limits) -> Reason | None:
     return Reason(Rule.STATE, "the joint state has a wrong shape or type, or a number that is not finite")
 
 
+def gripped(columns: object, limits: Limits) -> Reason | None:
+    """What is wrong with a gripper's command in itself."""
+    if not _is_table(columns, limits.lower.shape):
+        return Reason(Rule.TABLE, "the gripper's command has a wrong shape or type")
+    counts = np.where(limits.holds_command, columns, limits.lower)
+    return _within(Rule.BOUNDS, limits.spec.columns, counts, limits.lower, limits.upper)[1]
+
+
 def _envelope(m: Memory, proposal: Proposal, last_ns: int) -> Reason | None:
     """Rules 1 to 5. Types and shapes come before numbers, so that no payload is expensive."""
     chunk, names, steps = proposal.chunk, m.limits.spec.names, m.limits.spec.steps

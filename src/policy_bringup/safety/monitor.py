@@ -3,8 +3,8 @@
 What holds for the output from tick to tick (I3), with dt clamped to half to two periods: it steps by at most max_step,
 moves at max_velocity at most, and changes its velocity by at most max_acceleration * max(dt, period), in every state
 and across every transition. One exception: a re-base to the measured pose (READY, arming, `hold`, recovery) puts the
-reference onto the robot, which does not move the robot; its velocity is kept, then braked. For a velocity column only
-the first two hold, of its own value.
+reference onto the robot, which does not move the robot; its velocity is kept, then braked. So is what holds its command
+put onto the gripper's (READY, FALLBACK), at rest. For a velocity column only the first two hold, of its own value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from policy_bringup.core.types import ActionChunk, Array
 from policy_bringup.safety import checks
 from policy_bringup.safety.limits import CATCH_UP, REPEAT_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, State, Transition
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reference, Reload, Reset, Source, start
+from policy_bringup.safety.state import (
+    Arm, EStop, Fault, Gripped, Measured, Proposal, Reference, Reload, Reset, Source, start,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,13 @@ class SafetyMonitor:
             self._set(still_joints=joints, still_ns=m.now_ns)
         return ""
 
+    def _on_gripped(self, event: Gripped) -> str:
+        m, wrong = self._m, checks.gripped(event.columns, self._m.limits)
+        if wrong is not None or m.state not in (State.READY, State.FALLBACK):
+            return wrong.sentence if wrong is not None else f"the gripper's button does not count in {m.state.name}"
+        self._set(reference=m.reference.gripping(m.limits, event.columns))
+        return ""
+
     def _on_arm(self, event: Arm) -> str:
         m = self._m
         if event.on is False:
@@ -298,5 +307,5 @@ class SafetyMonitor:
         return ""
 
     _handlers: ClassVar[dict[type, Any]] = {
-        Proposal: _on_proposal, Measured: _on_measured, Arm: _on_arm, EStop: _on_estop, Reset: _on_reset,
-        Fault: _on_fault, Reload: _on_reload}  # fmt: skip
+        Proposal: _on_proposal, Measured: _on_measured, Gripped: _on_gripped, Arm: _on_arm, EStop: _on_estop,
+        Reset: _on_reset, Fault: _on_fault, Reload: _on_reload}  # fmt: skip
