@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, JointCommand, StateSample
+from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, Array, JointCommand, StateSample
 
 MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""

@@ -87,7 +87,7 @@ def payload(event: Measured, limits: Limits) -> Reason | None:
     return Reason(Rule.STATE, "the joint state has a wrong shape or type, or a number that is not finite")
 
 
-def gripped(columns: object, limits: Limits) -> Reason | None:
+def gripped(columns: Array, limits: Limits) -> Reason | None:
     """What is wrong with a gripper's command in itself."""
     if not _is_table(columns, limits.lower.shape):
         return Reason(Rule.TABLE, "the gripper's command has a wrong shape or type")

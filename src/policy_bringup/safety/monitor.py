@@ -15,12 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from policy_bringup.core.types import ActionChunk, Array
-from policy_bringup.safety import checks
+from policy_bringup.safety import checks, state
 from policy_bringup.safety.limits import CATCH_UP, REPEAT_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, State, Transition
-from policy_bringup.safety.state import (
-    Arm, EStop, Fault, Gripped, Measured, Proposal, Reference, Reload, Reset, Source, start,
-)  # fmt: skip
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reference, Reload, Reset, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class SafetyMonitor:
     """The gate. For one thread; monotonic time never runs backwards."""
 
     def __init__(self, limits: Limits) -> None:
-        self._m = start(limits)
+        self._m = state.start(limits)
 
     @property
     def state(self) -> State:
