@@ -87,12 +87,13 @@ def payload(event: Measured, limits: Limits) -> Reason | None:
     return Reason(Rule.STATE, "the joint state has a wrong shape or type, or a number that is not finite")
 
 
-def gripped(columns: Array, limits: Limits) -> Reason | None:
-    """What is wrong with a gripper's command in itself."""
-    if not _is_table(columns, limits.lower.shape):
+def gripped(start: Reference, command: Array, limits: Limits) -> Reference | Reason:
+    """The reference with the gripper where its button has left it, or what is wrong with that command."""
+    if not _is_table(command, limits.holds_command.shape):
         return Reason(Rule.TABLE, "the gripper's command has a wrong shape or type")
-    counts = np.where(limits.holds_command, columns, limits.lower)
-    return _within(Rule.BOUNDS, limits.spec.columns, counts, limits.lower, limits.upper)[1]
+    there = start.gripping(limits, command)
+    _, beyond = _within(Rule.BOUNDS, limits.spec.columns, there.value, limits.lower, limits.upper)
+    return beyond or there
 
 
 def _envelope(m: Memory, proposal: Proposal, last_ns: int) -> Reason | None:

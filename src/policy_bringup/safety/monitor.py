@@ -250,10 +250,13 @@ class SafetyMonitor:
         return ""
 
     def _on_gripped(self, event: Gripped) -> str:
-        m, wrong = self._m, checks.gripped(event.columns, self._m.limits)
-        if wrong is not None or m.state not in (State.READY, State.FALLBACK):
-            return wrong.sentence if wrong is not None else f"the gripper's button does not count in {m.state.name}"
-        self._set(reference=m.reference.gripping(m.limits, event.columns))
+        m = self._m
+        if m.state not in (State.READY, State.FALLBACK):
+            return f"the gripper's button does not count in {m.state.name}"
+        there = checks.gripped(m.reference, event.columns, m.limits)
+        if isinstance(there, Reason):
+            return there.sentence
+        self._set(reference=there)
         return ""
 
     def _on_arm(self, event: Arm) -> str:

@@ -105,8 +105,9 @@ class Reference(NamedTuple):
 
     def gripping(self, limits: Limits, command: Array) -> Reference:
         """As if the columns that hold their command had long stood at `command` `(m,)`."""
-        told = zip(self, (command, np.zeros_like(command), command), strict=True)
-        return Reference(*(np.where(limits.holds_command, new, old) for old, new in told))
+        held = limits.holds_command
+        value, velocity = np.where(held, command, self.value), np.where(held, 0.0, self.velocity)
+        return Reference(value, velocity, np.where(held, command, self.recent))
 
     def braked(self, limits: Limits, dt_s: float, goal: Array | float = 0.0) -> Reference:
         """One tick of slowing down within max_acceleration, then standing; a velocity column goes towards `goal`."""
