@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
-from policy_bringup.core import graph
 from policy_bringup.core.decoding import command_of, joint_positions, values_of
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.episodes.driving import read_driving
@@ -20,7 +17,6 @@ from policy_bringup.episodes.journal import load_journal
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.episodes.led import led_intervals
 from policy_bringup.episodes.reader import open_bag
-from policy_bringup.nodes import endpoints
 from policy_bringup.pipeline.hand_derivation import derive_all, load_hand_derivation
 
 DEPLOYMENT = Path(__file__).resolve().parents[2] / "config" / "grasp.yaml"
@@ -38,9 +34,7 @@ class Person:
         node.create_subscription(DiagnosticArray, "arm/state", self._take_arm, latched)
         node.create_subscription(DiagnosticArray, "recorder/state", self._take_recorder, latched)
         self._clients = {name: node.create_client(SetBool, name) for name in ("arm/hand_guide", "arm/grip")}
-        self._clients["safety/arm"] = node.create_client(SetBool, "safety/arm")
-        triggers = ("recorder/start", "recorder/stop", "arm/home")
-        self._clients |= {name: node.create_client(Trigger, name) for name in triggers}
+        self._clients |= {name: node.create_client(Trigger, name) for name in ("recorder/start", "recorder/stop")}
 
     def asks(self, name: str, *data: bool) -> bool:
         request = SetBool.Request(data=data[0]) if data else Trigger.Request()
@@ -105,36 +99,3 @@ def test_a_led_arm_is_recorded_and_its_episode_gets_the_actions_of_the_hand(depl
     np.testing.assert_allclose(drove.action(pressed_ns)[:3], where[:3], atol=0.005)
     frames = read_frames(out / folder.name, deployment.contract, 20.0, derivation.proprioception.tool)
     assert set(frames.driver) == {"hand"}
-
-
-def test_what_was_gripped_by_hand_is_not_let_go_when_safety_is_armed(deploy, listener):
-    person, said, fingers, widths = Person(listener), [], [], []
-    state, sensor = endpoints.profile(graph.LATCHED), endpoints.profile(graph.STATE)
-    node, finger = listener.node, load_deployment(DEPLOYMENT)[1].gripper.joint
-
-    def take_joints(message: JointState) -> None:
-        widths.append(2.0 * message.position[list(message.name).index(finger)])
-
-    def take_command(message: JointTrajectory) -> None:
-        fingers.extend(point.positions[-1] for point in message.points)
-
-    node.create_subscription(DiagnosticArray, "safety/state", lambda m: said.append(values_of(m.status[0])), state)
-    node.create_subscription(JointState, "joint_states", take_joints, sensor)
-    with deploy(source="none"):
-        listener.wait(lambda: person.arm == "holding", 60.0, "the arm holding")
-        listener.wait(lambda: said and said[-1]["state"] == "READY", 30.0, "safety holding")
-        person.leads(True)
-        assert person.asks("arm/grip", True)
-        listener.wait(lambda: widths[-1] < 0.001, 10.0, "the gripper closing")
-        person.leads(False)
-        assert person.asks("arm/home")
-        listener.wait(lambda: said[-1]["offered"] == "home", 10.0, "safety offering the way home")
-        command = graph.topic(COMMAND)
-        node.create_subscription(JointTrajectory, COMMAND, take_command, endpoints.profile(command.qos))
-        count = len(widths)
-        assert person.asks("safety/arm", True)
-        listener.wait(lambda: person.arm == "following", 10.0, "the arm following")
-        listener.wait(lambda: len(widths) > count + 100, 30.0, "a second of following")
-    assert fingers
-    assert max(fingers) < 1e-6
-    assert max(widths[count:]) < 0.001
