@@ -481,6 +481,34 @@ def test_an_old_grip_does_not_come_back_when_the_arm_is_led_again(arm: Arm, robo
     assert arm.width == pytest.approx(opened)
 
 
+def test_where_a_grip_leaves_the_gripper_is_told_until_an_action_is_followed(
+    arm: Arm, robot: Robot, home: Array
+) -> None:
+    assert arm.gripped is None
+    arm.grip(robot.gripper.home, 0.0, 25.0, 0)
+    assert arm.gripped == (0.0, 25.0), "where it goes, not where it is"
+    arm.adopt(robot.home, TICK)
+    arm.hold(2 * TICK)
+    assert arm.gripped == (0.0, 25.0)
+    arm.grip(0.0, 0.07, 500.0, 3 * TICK)
+    assert arm.gripped == (pytest.approx(0.07), robot.gripper.force)
+    arm.follow(NAMES, home * np.nan, 4 * TICK)
+    assert arm.gripped is not None, "an action that cannot be followed"
+    arm.follow(NAMES, home, 5 * TICK)
+    assert arm.gripped is None
+    arm.grip(robot.gripper.home, 0.0, 25.0, 6 * TICK)
+    arm.begin(robot.home, 0.03, 7 * TICK)
+    assert arm.gripped is None
+
+
+def test_where_a_stopped_grip_has_come_to_is_told_as_well(arm: Arm, robot: Robot) -> None:
+    duration = float(arm.grip(robot.gripper.upper, 0.0, 25.0, 0).times_s[0])
+    arm.stop_grip(round(0.5e9 * duration))
+    arm.tick(round(0.5e9 * duration) + TICK)
+    width, force = arm.gripped
+    assert (width, force) == (pytest.approx(0.5 * robot.gripper.upper, abs=1e-3), 25.0)
+
+
 def test_before_the_arm_has_begun_its_gripper_is_not_moved(
     robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig
 ) -> None:

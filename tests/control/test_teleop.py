@@ -248,13 +248,14 @@ def test_before_safety_follows_anybody_it_always_starts_where_the_arm_is(make, h
         np.testing.assert_allclose(chunk.values[:, :6], np.tile(measured[:6], (16, 1)), atol=1e-12)
 
 
-def test_fingers_that_hold_something_stay_as_commanded_and_not_as_measured(make, home):
+@pytest.mark.parametrize("live", [True, False])
+def test_fingers_that_hold_something_stay_as_commanded_and_not_as_measured(make, home, live):
     measured = home.copy()
     measured[6:] = [0.04, 0.0]
     grasping = home.copy()
     grasping[6:] = [0.0, 20.0]
     chunk = make().drive(
-        command([0.1, 0, 0]), Moment(START_NS, measured, Emitted(START_NS, grasping, np.zeros(8)), True)
+        command([0.1, 0, 0]), Moment(START_NS, measured, Emitted(START_NS, grasping, np.zeros(8)), live)
     )
     np.testing.assert_array_equal(chunk.values[:, 6:], np.tile([0.0, 20.0], (16, 1)))
 

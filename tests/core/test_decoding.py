@@ -139,3 +139,41 @@ def test_a_value_in_a_status_is_written_as_a_person_would_read_it(value, text: s
 )
 def test_a_source_drives_only_while_the_monitor_lets_it(state: str, source: str, driver: str):
     assert decoding.driver_of({"state": state, "source": source}) == driver
+
+
+GRIPPED = {"state": "holding", "follows": "false", "gripper.width": "0.0312", "gripper.force": "30"}
+COLUMNS = ("tool.x", "gripper.width", "gripper.force")
+
+
+def arm_state(*entries):
+    status = [
+        make("diagnostic_msgs/DiagnosticStatus", level=0, name="arm", message="", hardware_id="", values=[
+            make("diagnostic_msgs/KeyValue", key=key, value=value) for key, value in values.items()
+        ])
+        for values in entries
+    ]  # fmt: skip
+    return make("diagnostic_msgs/DiagnosticArray", header=header(), status=status)
+
+
+def test_where_its_button_left_a_gripper_is_read_by_column():
+    np.testing.assert_array_equal(decoding.grip_of(arm_state(GRIPPED), COLUMNS), [np.nan, 0.0312, 30.0])
+    np.testing.assert_array_equal(decoding.grip_of(arm_state(GRIPPED), COLUMNS[::-1]), [30.0, 0.0312, np.nan])
+    assert decoding.grip_of(arm_state(GRIPPED), COLUMNS).dtype == np.float64
+
+
+@pytest.mark.parametrize("text", ["", "closed", "0,03", "nan"])
+def test_a_gripper_of_which_half_is_said_is_not_a_number_in_the_other_half(text: str):
+    found = decoding.grip_of(arm_state({**GRIPPED, "gripper.width": text}), COLUMNS)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 30.0])
+
+
+@pytest.mark.parametrize("follows", ["true", "", "False", "0"])
+def test_the_gripper_of_an_arm_that_may_follow_safe_actions_is_not_its_buttons(follows: str):
+    assert decoding.grip_of(arm_state({**GRIPPED, "follows": follows}), COLUMNS) is None
+
+
+def test_an_arm_that_says_nothing_of_its_gripper_says_nothing():
+    assert decoding.grip_of(arm_state(), COLUMNS) is None
+    assert decoding.grip_of(arm_state({"state": "guided", "follows": "false"}), COLUMNS) is None
+    assert decoding.grip_of(arm_state({"gripper.width": "0", "gripper.force": "30"}), COLUMNS) is None
+    assert decoding.grip_of(arm_state(GRIPPED), COLUMNS[:1]) is None

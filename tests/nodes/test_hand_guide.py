@@ -1,6 +1,7 @@
 """The arm node on real DDS, with the simulated robot or a stubborn one, and a hand that pushes."""
 
 import array
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from policy_bringup.control.hand_guiding import load_derivation
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import values_of
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.types import ActionChunk
+from policy_bringup.core.types import GRIPPER_COLUMNS, ActionChunk
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.arm_node import ArmNode
 from policy_bringup.nodes.sim_node import SimNode
@@ -38,6 +39,7 @@ class Bench:
         self.commands: list[JointTrajectory] = []
         self.joints, self.width = np.zeros(7), 0.0
         self.states: list[str] = []
+        self.grips: list[tuple[str, str, str]] = []  # whether it follows, the opening, the force
         self._state = self._publisher("safety/state")
         self._action = self._publisher("safety/action", self.safety)
         self._joint_states = self._publisher(JOINTS)
@@ -56,7 +58,9 @@ class Bench:
         self.joints, self.width = np.array(message.position[:7]), 2.0 * message.position[7]
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        self.states.append(values_of(message.status[0])["state"])
+        values = values_of(message.status[0])
+        self.states.append(values["state"])
+        self.grips.append((values["follows"], *(values.get(name, "") for name in GRIPPER_COLUMNS)))
 
     @property
     def state(self) -> str:
@@ -242,6 +246,44 @@ def test_what_was_gripped_by_hand_is_held_when_the_hand_is_gone(led):
     wait(lambda: len(bench.commands) > count + 50, 5.0, "half a second of holding")
     assert bench.width < 0.1 * arm.robot.gripper.upper
     assert bench.commands[-1].points[-1].positions[7] == pytest.approx(arm.robot.gripper.lower, abs=1e-9)
+
+
+def test_where_the_button_left_the_gripper_is_told_at_once_and_until_the_arm_follows_safety_again(led):
+    bench, arm, _ = led
+    wait(lambda: bench.state == "guided", 1.0, "the news that a hand leads the arm")
+    assert set(bench.grips) == {("false", "", "")}
+    force = f"{load_derivation(arm.config_folder).grip_force:g}"
+    bench.grip(True)
+    wait(lambda: bench.grips[-1] == ("false", "0", force), 1.0, "the news that the gripper closes")
+    bench.grip(False)
+    wait(lambda: bench.grips[-1] == ("false", f"{arm.robot.gripper.upper:g}", force), 1.0, "that it opens")
+    assert bench.guide(False).success
+    count = len(bench.grips)
+    wait(lambda: len(bench.grips) > count + 3, 5.0, "more words")
+    assert set(bench.grips[count:]) == {("false", f"{arm.robot.gripper.upper:g}", force)}
+    bench.say_state("ACTIVE")
+    wait(lambda: bench.grips[-1][0] == "true", 5.0, "the news that safety is armed")
+    action = arm._proprioception.measured(arm._sample, arm._action)
+    action[-1] = 20.0
+    bench.say_action(arm.deployment.contract.action.names, action)
+    wait(lambda: bench.grips[-1] == ("true", "", ""), 5.0, "the news that a safe action was followed")
+
+
+def test_the_button_asks_for_no_more_than_a_safe_action_may(led):
+    """Else safety could not go on from there."""
+    bench, arm, _ = led
+    narrow = {"gripper.width": {"lower": 0.01, "upper": 0.06}, "gripper.force": {"lower": 5.0, "upper": 12.0}}
+    arm._reach = {name: dataclasses.replace(arm._reach[name], **bounds) for name, bounds in narrow.items()}
+    count = len(bench.commands)
+    for close in (True, False):
+        assert bench.grip(close).success
+        count += 1
+        wait(lambda n=count: len(bench.commands) >= n, 5.0, "the gripper's command")
+    ends = [(2.0 * c.points[-1].positions[0], c.points[-1].effort[0]) for c in bench.commands[-2:]]
+    np.testing.assert_allclose(ends, [(0.01, 12.0), (0.06, 12.0)])
+    arm._reach["gripper.force"] = dataclasses.replace(arm._reach["gripper.force"], lower=40.0, upper=60.0)
+    assert bench.grip(True).success
+    wait(lambda: bench.commands[-1].points[-1].effort[0] == 40.0, 5.0, "the gripper pressing as hard as it must")
 
 
 @pytest.mark.parametrize("close", [True, False])

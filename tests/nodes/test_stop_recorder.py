@@ -23,7 +23,7 @@ from policy_bringup.nodes.stop_inputs import LARGEST
 from policy_bringup.nodes.stop_recorder import Context, StopRecorder, open_recorder
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reset
 
 TICK = 10_000_000
 EPOCH = 1_700_000_000_000_000_000
@@ -154,6 +154,17 @@ def test_what_was_asked_of_safety_and_answered_is_among_the_inputs(make, tmp_pat
         ("safety/estop", {"pressed": True}),
         ("safety/stop", accepted),
     ]
+
+
+def test_what_the_grippers_button_said_is_among_the_inputs_and_is_no_fault(make, tmp_path):
+    gate, _ = make()
+    gate.drive(30)
+    gate.tick(Gripped(np.array([*np.full(6, np.nan), 0.0, 30.0])))
+    gate.press_and_reset()
+    (record,) = written(gate, tmp_path / "stops")
+    (gripped,) = [entry for entry in record.inputs if entry.name == "arm/state"]
+    np.testing.assert_array_equal(gripped.values["columns"], [*np.full(6, np.nan), 0.0, 30.0])
+    assert "fault" not in {entry.name for entry in record.inputs}
 
 
 def test_every_stop_has_its_record_and_other_changes_have_none(make, tmp_path):

@@ -16,8 +16,9 @@ from policy_bringup.episodes.encoding import typestore
 from policy_bringup.episodes.journal import Outcome, load_journal, save_journal, to_record
 from policy_bringup.episodes.layout import begin_episode, episodes
 from policy_bringup.episodes.reader import BagMessage, open_bag
-from policy_bringup.pipeline.replay import Replayed
-from policy_bringup.pipeline.replay_figures import Judge, replay_all, totals
+from policy_bringup.pipeline.replay import Replayed, _Course
+from policy_bringup.pipeline.replay_figures import Judge, _gate, replay_all, totals
+from policy_bringup.safety.reasons import State
 from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
 BEGAN_S, ENDED_S = 1.0, 1.5
@@ -276,6 +277,25 @@ def test_an_arming_that_the_replay_refuses_is_told(judge, demos, tmp_path):
     (sentence,) = episode.not_armed
     assert sentence.startswith("no source has proposed an acceptable action")
     assert totals([episode]).not_armed == 1
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_where_a_button_left_the_gripper_is_where_the_replay_goes_on(judge, demos, follows):
+    said = {"state": "guided", "follows": follows, "gripper.width": 0.01, "gripper.force": 30.0}
+    limits, proprioception, _ = _gate(judge, False)
+    with open_bag(demos[0]) as bag:
+        course = _Course(bag, limits, proprioception)
+        for message in bag.messages([JOINTS]):
+            course.tick_until(message.log_ns)
+            course.take(message)
+            if course._monitor.state is State.READY:
+                break
+        now_ns = message.log_ns
+        data = encoding.status(now_ns, "arm", "ok", "led by hand", said)
+        course.take(BagMessage("arm/state", graph.topic("arm/state").type, now_ns, now_ns, data))
+        assert "arm/state" in course.topics
+    gripped = course._monitor._m.reference.value[6:]
+    assert (gripped.tolist() == [0.01, 30.0]) is not follows
 
 
 def test_a_bag_without_a_word_of_safety_is_left_out(judge, demos, tmp_path):

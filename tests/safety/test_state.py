@@ -83,6 +83,17 @@ def test_opening_creeps_to_the_upper_bound_and_stands_there(kit):
     assert after.value[6] == limits.upper[6]
 
 
+def test_a_grip_stands_as_if_it_always_had_and_the_rest_goes_on_moving(kit):
+    limits = kit.limits()
+    before = at(limits, velocity=0.3)
+    before.velocity[6:] = 0.1
+    after = before.gripping(limits, np.full(8, 0.03))
+    np.testing.assert_array_equal(after.value, [*before.value[:6], 0.03, 0.03])
+    np.testing.assert_array_equal(after.velocity, [*before.velocity[:6], 0.0, 0.0])
+    assert after.recent.shape == (limits.window, 8)
+    np.testing.assert_array_equal(after.recent, np.tile(after.value, (limits.window, 1)))
+
+
 def test_poses_are_alike_up_to_and_including_the_tolerance(kit):
     memory = start(kit.limits(columns=kit.columns(tool_x={"tolerance": 2.0**-7})))
     pose, other = np.full(8, 0.5), np.full(8, 0.5)

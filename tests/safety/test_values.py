@@ -10,9 +10,9 @@ from policy_bringup.safety.account import Entry
 from policy_bringup.safety.limits import SafetyConfig
 from policy_bringup.safety.monitor import Reply, Verdict
 from policy_bringup.safety.reasons import Reason, State, Transition
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reload, Reset, Source
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reload, Reset, Source
 
-WITH_ARRAYS = (Proposal, Measured, Verdict)
+WITH_ARRAYS = (Proposal, Measured, Gripped, Verdict)
 PLAIN = (Arm, EStop, Reset, Fault, Reload, Reason, Transition, Reply, Entry, SafetyConfig)
 
 

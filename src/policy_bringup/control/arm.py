@@ -74,6 +74,7 @@ class Arm:
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._accepted: _Accepted | None = None
         self._grip: GripMotion | None = None
+        self._gripped = False
         self._last_action_ns = 0
         self._force = robot.gripper.force
         self._holding = True
@@ -105,6 +106,13 @@ class Arm:
         """Commanded opening between the fingers, m."""
         return 2.0 * float(self._limiter.position[-1])
 
+    @property
+    def gripped(self) -> tuple[float, float] | None:
+        """The opening (m) and the force (N) that `grip` has left the gripper with; None once an action was followed."""
+        if not self._gripped:
+            return None
+        return self.width if self._grip is None else 2.0 * self._grip.end, self._force
+
     def begin(self, joints: Array, width: float, now_ns: int) -> JointCommand:
         """Takes over a robot at rest at the measured joints `(n,)` rad and finger opening (m), and holds it there.
 
@@ -121,7 +129,7 @@ class Arm:
                 f"{self._lower[joint]:.4f} to {self._upper[joint]:.4f}: bring it back before starting"
             )
         self._limiter.begin(measured)
-        self._last_action_ns, self._grip = now_ns, None
+        self._last_action_ns, self._grip, self._gripped = now_ns, None, False
         self._force, self._refusal = self._robot.gripper.force, None
         self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
@@ -138,7 +146,7 @@ class Arm:
         target = self._target(names, values)
         if target is None:
             return self.hold(now_ns)
-        self._grip = None
+        self._grip, self._gripped = None, False
         self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
         command = self._move(target, accepted, now_ns)
         if command is None:
@@ -201,7 +209,7 @@ class Arm:
         self._begun()
         command = grip_command(self._robot.gripper, measured, width, force)
         self._grip = GripMotion(command, 0.5 * self._robot.gripper.within(measured), now_ns)
-        self._force = command.gripper_effort
+        self._force, self._gripped = command.gripper_effort, True
         return command
 
     def stop_grip(self, now_ns: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, JointCommand, StateSample
+from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, Array, JointCommand, StateSample
 
 MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
@@ -77,6 +77,21 @@ def command_of(message: Any) -> JointCommand:
 def values_of(status: Any) -> dict[str, str]:
     """The key-value pairs of one entry (DiagnosticStatus)."""
     return {entry.key: entry.value for entry in status.values}
+
+
+def grip_of(message: Any, names: tuple[str, ...]) -> Array | None:
+    """What its button has told the gripper, of what `arm/state` says: `(len(names),)` by action column, NaN where it
+    says no number. None when it says nothing of it, or the arm follows safe actions."""
+    values = values_of(message.status[0]) if message.status else {}
+    said = [values.get(name, "") for name in names]
+    return np.array([_number(text) for text in said]) if any(said) and values.get("follows") == "false" else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def driver_of(values: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from policy_bringup.control.way import Way
 from policy_bringup.core import decoding, graph
 from policy_bringup.core.errors import DeviceError, ObservationError
 from policy_bringup.core.throttle import Throttle
-from policy_bringup.core.types import JointCommand, StateSample
+from policy_bringup.core.types import GRIPPER_COLUMNS, JointCommand, StateSample
 from policy_bringup.nodes import endpoints, messages
 from policy_bringup.nodes.arm_report import ArmReport
 from policy_bringup.nodes.beat import Beat
@@ -72,7 +72,8 @@ class ArmNode(BringupNode):
         # Under ros2_control the fingers' controller is the arm's, which stands still while a hand leads.
         grips = text_parameter(self, "compliant_controller", "") == ""
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble, grips)
-        self._report = ArmReport(self, self._guide, lambda: self._arm.holding if self._began else None)
+        self._report = ArmReport(self, self._guide, lambda: self._arm if self._began else None)
+        self._reach = {column.name: column for column in self.deployment.limits}
         self._grip_force = load_derivation(self.config_folder).grip_force
         self._period_ns = round(1e9 / graph.topic("arm_controller/joint_trajectory").rate_hz)
         self._home_throttle = Throttle(graph.topic("home/action").rate_hz)
@@ -141,14 +142,15 @@ class ArmNode(BringupNode):
             self._publish_home()
 
     def _press_gripper(self, now_ns: int) -> None:
-        """The one command that leaves while a hand leads: the gripper's, and no other joint's."""
+        """The one command that leaves while a hand leads: the gripper's, and no other joint's. It goes as far as a safe
+        action may, so that safety can go on from there."""
         closed = self._guide.take_grip()
         if closed is not None and self._sample is not None:
-            gripper = self.robot.gripper
+            opening, force = (self._reach[name] for name in GRIPPER_COLUMNS)
             _, measured = self._proprioception.joints(self._sample)
             before = measured if np.isfinite(measured) else self._arm.width
-            width = gripper.lower if closed else gripper.upper
-            self._send(self._arm.grip(before, width, self._grip_force, now_ns))
+            width, most = opening.lower if closed else opening.upper, min(self._grip_force, force.upper)
+            self._send(self._arm.grip(before, width, max(most, force.lower), now_ns))
 
     def _send(self, command: JointCommand) -> None:
         self._sent_ns = received_now()

@@ -16,7 +16,9 @@ from std_srvs.srv import SetBool
 from policy_bringup.control.compliance import ComplianceConfig, Roles, returns_to_last_command
 from policy_bringup.control.custody import Custody
 from policy_bringup.core.errors import DeviceError
+from policy_bringup.core.throttle import Throttle
 from policy_bringup.nodes import endpoints
+from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.controllers import Controllers
 from policy_bringup.nodes.hand_guide import ANSWER_S
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
@@ -26,7 +28,7 @@ DEADLINE_S = 0.8 * ANSWER_S
 """Within this an answer leaves, so that it arrives in time."""
 PATIENCE_S, ONE_LOOK_S = 5.0, 0.5
 """How long ros2_control may take to be found at the start, and how long it has for one look."""
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S, BEAT_S = 1.0, 0.1
 
 
 class ComplianceNode(BringupNode):
@@ -48,10 +50,12 @@ class ComplianceNode(BringupNode):
         if reason := returns_to_last_command(controllers.returns_to_last_command(time.monotonic() + PATIENCE_S)):
             raise DeviceError(reason)
         self._custody = Custody(roles, config.timeout_s, controllers, states)
-        self._lock = threading.Lock()  # the end of the process comes from another thread than a request
+        self._lock = threading.Lock()  # looks, requests and the end of the process each have a thread of their own
         self._offered = False
+        self._throttle = Throttle(1.0 / LOOK_EVERY_S)
         endpoints.serve(self, "robot/compliant", self._serve)
-        self.create_timer(LOOK_EVERY_S, self._look)
+        # Not in the executor: a request would wait there unnoticed, and be carried out after its asker has given up.
+        self._beat = Beat(BEAT_S, self._look, lambda error: self.fail(f"the controllers are not watched: {error!r}"))
 
     def start(self) -> None:
         """Has the arm held, as the arm node believes it is."""
@@ -68,6 +72,10 @@ class ComplianceNode(BringupNode):
         if reason:
             self.fail(f"the arm was left as it is: {reason}")
 
+    def close(self) -> None:
+        """Ends after the present look."""
+        self._beat.stop()
+
     def health(self) -> tuple[str, str, dict[str, Any]]:
         """Level, who has the arm, and the state of every controller that takes part."""
         level, sentence, values = self._custody.health()
@@ -75,16 +83,23 @@ class ComplianceNode(BringupNode):
 
     def _serve(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         until = time.monotonic() + DEADLINE_S
-        with self._lock:
+        if not self._lock.acquire(timeout=DEADLINE_S):
+            response.success, response.message = False, "controller_manager holds up the node that asks it"
+            return response
+        try:
             if self._offered:
                 reason = self._custody.lend(until) if request.data else self._custody.take_back(until)
             else:
                 reason = "the node that switches controllers is not active"
             self._tell(reason)
             response.success, response.message = not reason, reason or self._custody.sentence()
+        finally:
+            self._lock.release()
         return response
 
     def _look(self) -> None:
+        if not self._throttle.due(time.monotonic_ns()):
+            return
         with self._lock:
             self._custody.look(time.monotonic() + ONE_LOOK_S)
             if self._custody.owed and self._offered:

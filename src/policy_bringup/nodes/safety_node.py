@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -34,7 +35,7 @@ from policy_bringup.nodes.safety_messages import SafetyMessages
 from policy_bringup.nodes.stop_recorder import open_recorder
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reset
 
 LOOKS = 8
 """Looks for news per tick."""
@@ -62,6 +63,7 @@ class SafetyNode(BringupNode):
         self._lock = threading.Lock()
         self._count = self._ticked_ns = 0
         self._news = False
+        self._gripped: Gripped | None = None
         self._period_s = 1.0 / rate_hz
         self._state_every = round(rate_hz / graph.topic("safety/state").rate_hz)
         self._verdict: Any = None
@@ -72,6 +74,7 @@ class SafetyNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("safety/estop", self._take_estop)
         self._inbox.hear("joint_states", self._take_joints)
+        self._inbox.hear("arm/state", self._take_arm_state)
         for source in config.sources:
             self._inbox.hear_table(f"{source}/action", partial(self._take_action, source))
         endpoints.serve(self, "safety/arm", self._serve_arm)
@@ -136,11 +139,21 @@ class SafetyNode(BringupNode):
             return
         self._step(Measured(sample.stamp_ns, sample.received_ns, joints, columns))
 
+    def _take_arm_state(self, message: DiagnosticArray) -> None:
+        columns = decoding.grip_of(message, self._action.names)
+        alone = columns is not None and self.count_publishers("arm/state") == 1
+        self._gripped = Gripped(columns) if columns is not None and alone else None
+        if self._gripped is not None:
+            self._step(self._gripped)
+
     def _take_estop(self, message: Bool) -> None:
         self._step(EStop(message.data))
         self._news = self._news or message.data
 
     def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        gripped = self._gripped
+        if request.data and gripped is not None:
+            self._step(gripped)  # the arm may have said it before safety was in a state in which it counts
         return self._answer(response, Arm(request.data))
 
     def _serve_stop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

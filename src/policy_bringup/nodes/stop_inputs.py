@@ -8,7 +8,7 @@ from policy_bringup.core.types import ActionChunk
 from policy_bringup.episodes.stop_record import Change
 from policy_bringup.safety.monitor import Reply
 from policy_bringup.safety.reasons import Transition
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reset
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reset
 
 LARGEST = 4_096
 """Numbers and characters of one input; of a larger one, which no contract asks for, only its size is kept: writing it
@@ -37,6 +37,8 @@ def kept(event: object, reply: Reply) -> tuple[str, object, int]:
     if isinstance(event, Proposal):
         size = _size(event.chunk)
         return f"{event.chunk.source}/action", event if size <= LARGEST else _Large(size), min(size, LARGEST)
+    if isinstance(event, Gripped):
+        return "arm/state", event, event.columns.size
     if isinstance(event, EStop) and event.who == "box":
         return "safety/estop", event, 1
     if isinstance(event, (Arm, EStop, Reset)):
@@ -57,6 +59,8 @@ def values_of(item: object) -> dict[str, Any]:
         return {**times, "joints": item.joints, "columns": item.columns}
     if isinstance(item, Proposal):
         return {**_chunk(item.chunk), "publishers": item.publishers}
+    if isinstance(item, Gripped):
+        return {"columns": item.columns}
     if isinstance(item, _Asked):
         flag = item.event.on if isinstance(item.event, Arm) else getattr(item.event, "pressed", True)
         return {"data": flag, "accepted": item.reply.accepted, "sentence": item.reply.sentence[:LONGEST_TEXT]}

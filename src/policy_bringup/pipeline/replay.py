@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from policy_bringup.control.proprioception import Proprioception
-from policy_bringup.core.decoding import DRIVEN, chunk_of, joint_positions, values_of
+from policy_bringup.core.decoding import DRIVEN, chunk_of, grip_of, joint_positions, values_of
 from policy_bringup.core.errors import EpisodeError, ObservationError
 from policy_bringup.core.types import Array
 from policy_bringup.episodes.driving import STATE, VERDICT
 from policy_bringup.episodes.journal import Outcome, load_journal
+from policy_bringup.episodes.led import ARM
 from policy_bringup.episodes.reader import Bag, BagMessage, open_bag
 from policy_bringup.episodes.stop_record import STOPS
 from policy_bringup.safety.limits import Limits
 from policy_bringup.safety.monitor import SafetyMonitor, Verdict
 from policy_bringup.safety.reasons import Rule, State, Transition
-from policy_bringup.safety.state import Arm, EStop, Measured, Proposal, Reset
+from policy_bringup.safety.state import Arm, EStop, Gripped, Measured, Proposal, Reset
 
 JOINTS, BOX = "joint_states", "safety/estop"
 ROUNDING_NS = 1_000
@@ -127,7 +128,7 @@ class _Course:
         self._bag, self._limits, self._proprioception = bag, limits, proprioception
         self._monitor = SafetyMonitor(limits)
         self._sources = {f"{source}/action": source for source in limits.config.sources}
-        self.topics = {JOINTS, BOX, VERDICT, STATE, *self._sources}
+        self.topics = {JOINTS, BOX, ARM, VERDICT, STATE, *self._sources}
         self._period_ns = round(limits.period_s * 1e9)
         self._due_ns = bag.start_ns + ROUNDING_NS
         self._wanted_ns: int | None = None
@@ -153,6 +154,10 @@ class _Course:
         elif message.topic == JOINTS:
             self.measured_ns = now_ns
             self._monitor.step(self._measured(decoded, now_ns), now_ns)
+        elif message.topic == ARM:
+            gripped = grip_of(decoded, self._limits.spec.names)
+            if gripped is not None:
+                self._monitor.step(Gripped(gripped), now_ns)
         elif message.topic == BOX:
             self._box_pressed = bool(decoded.data)
             self._monitor.step(EStop(self._box_pressed), now_ns)

@@ -87,6 +87,15 @@ def payload(event: Measured, limits: Limits) -> Reason | None:
     return Reason(Rule.STATE, "the joint state has a wrong shape or type, or a number that is not finite")
 
 
+def gripped(start: Reference, command: Array, limits: Limits) -> Reference | Reason:
+    """The reference with the gripper where its button has left it, or what is wrong with that command."""
+    if not _is_table(command, limits.holds_command.shape):
+        return Reason(Rule.TABLE, "the gripper's command has a wrong shape or type")
+    there = start.gripping(limits, command)
+    _, beyond = _within(Rule.BOUNDS, limits.spec.columns, there.value, limits.lower, limits.upper)
+    return beyond or there
+
+
 def _envelope(m: Memory, proposal: Proposal, last_ns: int) -> Reason | None:
     """Rules 1 to 5. Types and shapes come before numbers, so that no payload is expensive."""
     chunk, names, steps = proposal.chunk, m.limits.spec.names, m.limits.spec.steps

@@ -3,8 +3,8 @@
 What holds for the output from tick to tick (I3), with dt clamped to half to two periods: it steps by at most max_step,
 moves at max_velocity at most, and changes its velocity by at most max_acceleration * max(dt, period), in every state
 and across every transition. One exception: a re-base to the measured pose (READY, arming, `hold`, recovery) puts the
-reference onto the robot, which does not move the robot; its velocity is kept, then braked. For a velocity column only
-the first two hold, of its own value.
+reference onto the robot, which does not move the robot; its velocity is kept, then braked. So is what holds its command
+put onto the gripper's (READY, FALLBACK), at rest. For a velocity column only the first two hold, of its own value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from policy_bringup.core.types import ActionChunk, Array
-from policy_bringup.safety import checks
+from policy_bringup.safety import checks, state
 from policy_bringup.safety.limits import CATCH_UP, REPEAT_S, Limits
 from policy_bringup.safety.reasons import Reason, Rule, State, Transition
-from policy_bringup.safety.state import Arm, EStop, Fault, Measured, Proposal, Reference, Reload, Reset, Source, start
+from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reference, Reload, Reset, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SafetyMonitor:
     """The gate. For one thread; monotonic time never runs backwards."""
 
     def __init__(self, limits: Limits) -> None:
-        self._m = start(limits)
+        self._m = state.start(limits)
 
     @property
     def state(self) -> State:
@@ -249,6 +249,16 @@ class SafetyMonitor:
             self._set(still_joints=joints, still_ns=m.now_ns)
         return ""
 
+    def _on_gripped(self, event: Gripped) -> str:
+        m = self._m
+        if m.state not in (State.READY, State.FALLBACK):
+            return f"the gripper's button does not count in {m.state.name}"
+        there = checks.gripped(m.reference, event.columns, m.limits)
+        if isinstance(there, Reason):
+            return there.sentence
+        self._set(reference=there)
+        return ""
+
     def _on_arm(self, event: Arm) -> str:
         m = self._m
         if event.on is False:
@@ -298,5 +308,5 @@ class SafetyMonitor:
         return ""
 
     _handlers: ClassVar[dict[type, Any]] = {
-        Proposal: _on_proposal, Measured: _on_measured, Arm: _on_arm, EStop: _on_estop, Reset: _on_reset,
-        Fault: _on_fault, Reload: _on_reload}  # fmt: skip
+        Proposal: _on_proposal, Measured: _on_measured, Gripped: _on_gripped, Arm: _on_arm, EStop: _on_estop,
+        Reset: _on_reset, Fault: _on_fault, Reload: _on_reload}  # fmt: skip

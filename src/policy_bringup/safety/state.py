@@ -32,6 +32,14 @@ class Measured:
     columns: Array
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gripped:
+    """What its button has told a gripper that follows no safe action: action columns `(m,)`, of which only those that
+    hold their command count."""
+
+    columns: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """The operator lets the arm move, or not."""
@@ -94,6 +102,12 @@ class Reference(NamedTuple):
         """One emission later."""
         value.setflags(write=False)
         return Reference(value, (value - self.value) / dt_s, np.concatenate((self.recent[1:], value[None])))
+
+    def gripping(self, limits: Limits, command: Array) -> Reference:
+        """As if the columns that hold their command had long stood at `command` `(m,)`."""
+        held = limits.holds_command
+        value, velocity = np.where(held, command, self.value), np.where(held, 0.0, self.velocity)
+        return Reference(value, velocity, np.where(held, command, self.recent))
 
     def braked(self, limits: Limits, dt_s: float, goal: Array | float = 0.0) -> Reference:
         """One tick of slowing down within max_acceleration, then standing; a velocity column goes towards `goal`."""
