@@ -66,9 +66,10 @@ class Bench:
         self._publisher(self.rival, "arm/state")
         wait(lambda: self.safety.count_publishers("arm/state") == 2, 5.0, "the rival being seen")
 
-    def proposes(self) -> None:
+    def proposes(self, gripper: tuple[float, float] | None) -> None:
         now_ns, spec = self.node.get_clock().now().nanoseconds, self.safety.deployment.contract.action
         here = self.safety._verdict.output
+        here = here if gripper is None else np.append(here[:-2], gripper)
         times = spec.dt_s * np.arange(1, 5)
         chunk = ActionChunk("teleop", now_ns, 0, spec.names, times, np.tile(here, (4, 1)), np.zeros(4))
         self._out["teleop/action"].publish(messages.table_message(chunk, self.safety.robot.base_frame))
@@ -79,13 +80,15 @@ class Bench:
         wait(future.done, 5.0, "the answer of safety/arm")
         return future.result()
 
-    def arms_for_teleop(self) -> None:
+    def arms_for_teleop(self, gripper: tuple[float, float] | None = None) -> None:
+        """Teleop asks to stay where safety has its reference, or for what the arm has said of its `gripper`."""
+
         def offered() -> bool:
-            self.proposes()
+            self.proposes(gripper)
             return self.offered == "teleop"
 
         wait(offered, 5.0, "safety offering teleop")
-        self.proposes()
+        self.proposes(gripper)
         assert self.arms(True).success
 
     def next_gripper(self) -> tuple[float, float]:
@@ -167,7 +170,7 @@ def test_what_was_said_while_another_was_armed_counts_at_the_next_arming(ready):
     assert ready.next_gripper() == (0.03, 0.0), "somebody drives"
     assert ready.arms(False).success
     assert ready.next_gripper() == (0.03, 0.0)
-    ready.arms_for_teleop()
+    ready.arms_for_teleop(gripper=(0.0, 30.0))
     assert ready.next_gripper() == (0.0, 30.0)
 
 
