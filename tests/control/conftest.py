@@ -10,7 +10,8 @@ from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.ik import NumericIk
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.core.config import load
-from policy_bringup.core.robot import Robot
+from policy_bringup.core.deployment import load_deployment
+from policy_bringup.core.robot import ColumnLimits, Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Column, Space
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,11 @@ def config() -> ArmConfig:
 
 
 @pytest.fixture(scope="session")
+def limits() -> tuple[ColumnLimits, ...]:
+    return load_deployment(ROOT / "config/grasp.yaml")[0].limits
+
+
+@pytest.fixture(scope="session")
 def solver(chain: Chain, robot: Robot, config: ArmConfig) -> NumericIk:
     return NumericIk(chain, robot, config.ik)
 
@@ -56,9 +62,9 @@ def _spec(space: Space, columns: tuple[str, ...]) -> ActionSpec:
 
 
 @pytest.fixture
-def arm(robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig) -> Arm:
+def arm(robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig, limits) -> Arm:
     """Begun at home with an open gripper at time 0."""
-    arm = load_arm(robot, urdf, task_space, config)
+    arm = load_arm(robot, urdf, task_space, config, limits)
     arm.begin(robot.home, robot.gripper.home, 0)
     return arm
 
@@ -66,7 +72,7 @@ def arm(robot: Robot, urdf: Path, task_space: ActionSpec, config: ArmConfig) -> 
 @pytest.fixture
 def joint_arm(robot: Robot, urdf: Path, joint_space: ActionSpec, config: ArmConfig) -> Arm:
     """The same, for joint-space actions."""
-    arm = load_arm(robot, urdf, joint_space, config)
+    arm = load_arm(robot, urdf, joint_space, config, ())
     arm.begin(robot.home, robot.gripper.home, 0)
     return arm
 

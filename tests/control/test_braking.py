@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_bringup.control.braking import RESOLUTION_S, braking_path, state_at
+from policy_bringup.control.braking import RESOLUTION_S, braking_path, onwards, state_at
+from policy_bringup.core.types import JointCommand
 
 LOWER, UPPER = np.array([-2.0, 0.0, -0.5]), np.array([1.0, 0.04, 3.0])
 ACCELERATION = np.array([10.0, 1.0, 4.0])
@@ -92,3 +93,47 @@ def test_from_any_state_on_the_path_there_is_room_to_brake() -> None:
     for t in np.linspace(0.0, times[-1], 50):
         position, velocity = state_at(*points, float(t))
         assert (position + velocity * np.abs(velocity) / (2.0 * ACCELERATION) <= UPPER + 1e-4).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(-1.0, 1.0)), min_size=3, max_size=3),
+    st.floats(0.0, 1.5),
+    st.floats(0.0, 0.6),
+)
+def test_what_is_left_of_a_command_is_the_same_motion_and_ends_where_it_has_said(parts, elapsed, later) -> None:
+    place, way = np.array(parts).T
+    q = LOWER + place * (UPPER - LOWER)
+    room = np.where(way > 0.0, UPPER - q, q - LOWER)
+    v = way * np.minimum(np.sqrt(2.0 * ACCELERATION * room), 2.0)
+    times, positions, velocities = braking_path(q, v, LOWER, UPPER, ACCELERATION, SHORTEST_S)
+    command = JointCommand(
+        ("one", "two", "three"),
+        SHORTEST_S + np.append(0.0, times),
+        np.vstack([q, positions]),
+        np.vstack([v, velocities]),
+        12.0,
+    )
+    left = onwards(command, elapsed, SHORTEST_S)
+    assert left.names == command.names
+    assert left.gripper_effort == 12.0
+    assert left.times_s[0] == SHORTEST_S
+    assert len(left.times_s) >= 2
+    assert (np.diff(left.times_s) > RESOLUTION_S / 4).all()
+    np.testing.assert_array_equal(left.positions[-1], command.positions[-1])
+    np.testing.assert_array_equal(left.velocities[-1], 0.0)
+    seen = state_at(left.times_s, left.positions, left.velocities, SHORTEST_S + later)
+    meant = state_at(command.times_s, command.positions, command.velocities, elapsed + SHORTEST_S + later)
+    np.testing.assert_allclose(seen[0], meant[0], atol=1e-7)
+    np.testing.assert_allclose(seen[1], meant[1], atol=1e-3)
+
+
+def test_nothing_is_left_of_a_command_that_is_over_but_to_stand() -> None:
+    rest = np.zeros((2, 3))
+    command = JointCommand(
+        ("one", "two", "three"), np.array([0.015, 0.115]), np.array([[0.0] * 3, [0.1] * 3]), rest, 12.0
+    )
+    left = onwards(command, 5.0, 0.015)
+    np.testing.assert_array_equal(left.positions, np.full((2, 3), 0.1))
+    np.testing.assert_array_equal(left.velocities, rest)
+    np.testing.assert_array_equal(left.times_s, [0.015, 0.03])

@@ -19,7 +19,7 @@ SHARE = settings().max_examples / 100
 targets = st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3)
 near_targets = st.lists(st.floats(-2.5, 3.5), min_size=3, max_size=3)
 moves = st.lists(
-    st.tuples(st.one_of(targets, near_targets), st.floats(0.001, 0.05), st.sampled_from(["step", "step", "brake"])),
+    st.tuples(st.one_of(targets, near_targets), st.floats(0.001, 0.05)),
     min_size=1,
     max_size=60,
 )
@@ -41,9 +41,9 @@ def assert_can_stop(q: np.ndarray, v: np.ndarray) -> None:
 @given(starts, moves)
 def test_nothing_makes_it_exceed_a_limit_and_it_can_always_stop(part, sequence) -> None:
     limiter = begun(part)
-    for target, dt, kind in sequence:
+    for target, dt in sequence:
         before, v_before = limiter.position, limiter.velocity
-        q, v = limiter.step(np.array(target), dt) if kind == "step" else limiter.brake(dt)
+        q, v = limiter.step(np.array(target), dt)
         assert ((q >= LOWER - ROUNDING) & (q <= UPPER + ROUNDING)).all()
         assert (np.abs(v) <= VELOCITY + ROUNDING).all()
         assert (np.abs(q - before) <= VELOCITY * dt + ROUNDING).all()
@@ -69,26 +69,12 @@ def test_a_constant_target_is_reached_without_overshoot(part, target, dt) -> Non
 @given(starts, moves, near_targets)
 def test_from_any_state_it_comes_to_rest_at_the_target(part, sequence, target) -> None:
     limiter = begun(part)
-    for each, dt, _ in sequence:
+    for each, dt in sequence:
         limiter.step(np.array(each), dt)
     for _ in range(800):
         q, v = limiter.step(np.array(target), 0.01)
     np.testing.assert_allclose(q, np.clip(target, LOWER, UPPER), atol=1e-6)
     np.testing.assert_allclose(v, 0.0, atol=1e-5)
-
-
-@settings(max_examples=round(60 * SHARE), deadline=None)
-@given(starts, moves)
-def test_braking_ends_at_rest_within_the_shortest_time(part, sequence) -> None:
-    limiter = begun(part)
-    for target, dt, _ in sequence:
-        limiter.step(np.array(target), dt)
-    q, v = limiter.position, limiter.velocity
-    needed = float((np.abs(v) / ACCELERATION).max())
-    end, still = limiter.brake(needed + 1e-9)
-    np.testing.assert_array_equal(still, 0.0)
-    np.testing.assert_allclose(end, q + v * np.abs(v) / (2.0 * ACCELERATION), atol=1e-9)
-    np.testing.assert_array_equal(limiter.brake(1.0)[0], end)
 
 
 def test_a_smooth_reference_is_followed_with_little_lag() -> None:
@@ -179,9 +165,9 @@ def test_it_begins_at_rest_and_inside() -> None:
 def test_a_restored_state_goes_on_as_before() -> None:
     limiter = begun()
     state = limiter.step(UPPER, 0.01)
-    ahead = limiter.brake(0.01)
+    ahead = limiter.step(LOWER, 0.01)
     limiter.restore(*state)
-    np.testing.assert_array_equal(limiter.brake(0.01), ahead)
+    np.testing.assert_array_equal(limiter.step(LOWER, 0.01), ahead)
 
 
 def test_it_is_made_at_rest_in_the_middle_of_its_range() -> None:
@@ -202,11 +188,10 @@ def test_limits_of_different_lengths_are_refused() -> None:
 
 
 def test_a_state_of_another_length_is_refused_by_the_next_call() -> None:
-    for call in (lambda limiter: limiter.step(UPPER, 0.01), lambda limiter: limiter.brake(0.01)):
-        limiter = begun()
-        limiter.restore(np.zeros(2), np.zeros(2))
-        with pytest.raises(ValueError, match="zip"):
-            call(limiter)
+    limiter = begun()
+    limiter.restore(np.zeros(2), np.zeros(2))
+    with pytest.raises(ValueError, match="zip"):
+        limiter.step(UPPER, 0.01)
 
 
 def test_a_refused_number_is_named() -> None:
@@ -221,15 +206,6 @@ def test_it_can_leave_a_limit_that_it_stands_at() -> None:
         q, v = limiter.step(0.5 * (LOWER + UPPER), 0.01)
         assert (inwards * (q - edge) > 0.0).all()
         assert (inwards * v > 0.0).all()
-
-
-def test_time_that_runs_backwards_brakes_nothing() -> None:
-    for dt in (0.0, -0.5, -5.0):
-        limiter = begun()
-        q, v = limiter.step(UPPER, 0.01)
-        end, slowed = limiter.brake(dt)
-        np.testing.assert_array_equal(end, q)
-        np.testing.assert_array_equal(slowed, v)
 
 
 def test_the_motion_of_a_target_is_the_slower_of_its_last_two_up_to_the_joints_limit() -> None:
@@ -285,5 +261,3 @@ def test_no_rounding_carries_it_beyond_a_limit(dt: float) -> None:
             for _ in range(600):
                 q, _ = limiter.step(np.array([target]), dt)
                 assert -edge <= q[0] <= edge
-            for _ in range(3):
-                assert -edge <= limiter.brake(dt)[0][0] <= edge

@@ -53,7 +53,7 @@ def test_a_reference_that_runs_into_the_end_of_the_range_at_speed_is_left_in_tim
 def test_braking_stays_in_the_range_even_where_it_comes_too_late(side: int, velocity: float) -> None:
     """A state from which no braking can help; at 0.05 it ends within the step, at 2 it does not."""
     limiter = limiter_at(side * (END - 1e-5), side * velocity)
-    q, v = limiter.brake(DT)
+    q, v = limiter.step(np.array([side * 5.0]), DT)
     assert q[0] == side * END
     assert v[0] == pytest.approx(side * max(velocity - ACCELERATION * DT, 0.0))
 

@@ -46,7 +46,7 @@ class Cell:
         self.teleop = Teleop(robot, chain, self.action, stack.deployment.limits, teleop.motion, TICK_NS / 1e9)
         self.handover, self.emitted = Handover(teleop.handover_timeout_s), EmittedTrack()
         self.monitor, self.world = SafetyMonitor(limits), World(stack.sim, robot)
-        self.arm = load_arm(robot, stack.urdf, self.action, stack.arm)
+        self.arm = load_arm(robot, stack.urdf, self.action, stack.arm, stack.deployment.limits)
         self._proprioception, self._late = Proprioception(robot, chain), late
         self._steps = round(stack.sim.physics_hz * TICK_NS / 1e9)
         self._history: list[tuple[int, Array]] = []

@@ -6,13 +6,15 @@ follows, because safety is silent or this process is gone, the robot's controlle
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from policy_bringup.control.arm_config import ArmConfig
-from policy_bringup.control.braking import braking_path, state_at
+from policy_bringup.control.arm_counts import ArmCounts
+from policy_bringup.control.braking import braking_path, onwards, state_at
 from policy_bringup.control.gripping import GripMotion, grip_command
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
@@ -20,22 +22,11 @@ from policy_bringup.control.limiter import Limiter
 from policy_bringup.control.second_line import CommandLimits, refuse
 from policy_bringup.control.solvers import load_solver
 from policy_bringup.control.targets import Targets
+from policy_bringup.control.workspace import Workspace
 from policy_bringup.core.errors import ConfigError, ContractError, DeviceError, NoSolution
 from policy_bringup.core.interfaces import IkSolver
-from policy_bringup.core.robot import Robot
+from policy_bringup.core.robot import ColumnLimits, Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand, Space
-
-
-@dataclass(frozen=True, slots=True)
-class ArmCounts:
-    """What has happened since the start. held: hold commands given; resyncs: commands moved to measured joints."""
-
-    followed: int = 0
-    held: int = 0
-    unsolved: int = 0
-    malformed: int = 0
-    second_line: int = 0
-    resyncs: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +44,13 @@ class Arm:
     """
 
     def __init__(
-        self, robot: Robot, chain: Chain, solver: IkSolver, action_spec: ActionSpec, config: ArmConfig
+        self,
+        robot: Robot,
+        chain: Chain,
+        solver: IkSolver,
+        action_spec: ActionSpec,
+        config: ArmConfig,
+        workspace: Workspace,
     ) -> None:
         arm_columns = TOOL_COLUMNS if action_spec.space is Space.TASK else robot.joint_names
         if action_spec.names != (*arm_columns, *GRIPPER_COLUMNS):
@@ -62,7 +59,7 @@ class Arm:
                 f"{', '.join((*arm_columns, *GRIPPER_COLUMNS))}, found {', '.join(action_spec.names)}"
             )
         self._robot, self._chain = robot, chain
-        self._spec, self._config = action_spec, config
+        self._spec, self._config, self._workspace = action_spec, config, workspace
         self._targets = Targets(robot, solver, action_spec, config.max_joint_jump)
         # Both fingers move: each goes half as far and half as fast as the width between them.
         gripper = robot.gripper
@@ -163,11 +160,12 @@ class Arm:
         accepted = self._begun()
         self._rest()
         self._counts = replace(self._counts, held=self._counts.held + 1)
-        if now_ns - accepted.stamp_ns < self._config.min_step_s * 1e9:
+        elapsed = 1e-9 * (now_ns - accepted.stamp_ns)
+        if elapsed < self._config.min_step_s:
             return accepted.command
         gripping = None if self._grip is None else np.append(self.joints, self._grip.end)
         command = self._move(gripping, accepted, now_ns)
-        return command if command is not None else self._remaining(accepted, now_ns)
+        return command if command is not None else onwards(accepted.command, elapsed, self._config.horizon_s)
 
     def tick(self, now_ns: int) -> JointCommand | None:
         """The watchdog: a hold when the last safe action is too old, or while holding; None while actions come."""
@@ -257,11 +255,10 @@ class Arm:
             self._limiter.restore(*state_at(last.times_s, last.positions, last.velocities, elapsed))
         dt = min(elapsed, horizon)
         previous, previous_velocity = self._limiter.position, self._limiter.velocity
-        if target is None:
-            self._limiter.brake(dt)
-        else:
-            self._limiter.step(target, dt)
-        command = self._command()
+        command = None if target is None else self._stepped(target, dt, accepted.command)
+        if command is None:
+            command = replace(onwards(accepted.command, elapsed, horizon), gripper_effort=self._force)
+            self._limiter.restore(command.positions[0], command.velocities[0])
         reason = refuse(self._second_line, previous, previous_velocity, command, dt)
         if reason is not None:
             self._limiter.restore(*before)
@@ -269,6 +266,16 @@ class Arm:
             self._counts = replace(self._counts, second_line=self._counts.second_line + 1)
             return None
         self._accepted = _Accepted(command, now_ns)
+        return command
+
+    def _stepped(self, target: Array, dt: float, last: JointCommand) -> JointCommand | None:
+        """A step towards `target`; None if its way leads further out of the workspace than that of the last command."""
+        self._limiter.step(target, dt)
+        command = self._command()
+        excess = self._workspace.excess(command.positions)
+        if excess > 0.0 and excess > self._workspace.excess(last.positions):
+            self._counts = replace(self._counts, braked=self._counts.braked + 1)
+            return None
         return command
 
     def _command(self) -> JointCommand:
@@ -285,16 +292,12 @@ class Arm:
             self._force,
         )
 
-    def _remaining(self, accepted: _Accepted, now_ns: int) -> JointCommand:
-        """The last accepted command's end, at the time it was due: the robot goes on as it was told then."""
-        command, horizon = accepted.command, self._config.horizon_s
-        due = max(float(command.times_s[-1]) - 1e-9 * (now_ns - accepted.stamp_ns), horizon)
-        rest = np.tile(command.positions[-1], (2, 1))
-        return replace(command, times_s=np.array([due, due + horizon]), positions=rest, velocities=np.zeros_like(rest))
 
-
-def load_arm(robot: Robot, urdf_path: Path | str, action_spec: ActionSpec, config: ArmConfig) -> Arm:
-    """An arm with the configured solver. Raises ConfigError."""
+def load_arm(
+    robot: Robot, urdf_path: Path | str, action_spec: ActionSpec, config: ArmConfig, limits: Sequence[ColumnLimits]
+) -> Arm:
+    """An arm with the configured solver. limits: of the action columns. Raises ConfigError."""
     chain = Chain.from_urdf(urdf_path, robot.base_frame, robot.tool_frame, robot.joint_names)
     solver = load_solver(config.solver, chain, robot, urdf_path, config.ik)
-    return Arm(robot, chain, solver, action_spec, config)
+    workspace = Workspace(chain, limits, config.workspace_tolerance)
+    return Arm(robot, chain, solver, action_spec, config, workspace)

@@ -19,7 +19,7 @@ class ArmConfig:
     watchdog_s: the arm holds when the last safe action is older. resync_tolerance: while holding at rest, a measured
     joint further from its command than this (after hand guiding) becomes the new command. max_joint_jump: largest
     distance of a solution from where the arm is: further is another branch, or faster than the arm can follow.
-    acceleration_margin: see second_line.
+    acceleration_margin: see second_line. workspace_tolerance: see workspace.
     """
 
     solver: SolverName = required()
@@ -29,5 +29,6 @@ class ArmConfig:
     resync_tolerance: float = bounded(0.001, 0.5, "rad")
     max_joint_jump: float = bounded(0.01, 1.0, "rad")
     acceleration_margin: float = bounded(1.0, 1.5)
+    workspace_tolerance: float = bounded(0.0, 0.02, "m")
     ik: IkConfig = required()
     homing: HomingConfig = required()

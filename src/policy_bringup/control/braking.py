@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from policy_bringup.core.types import Array
+from policy_bringup.core.types import Array, JointCommand
 
 RESOLUTION_S = 1e-4
 
@@ -43,3 +45,22 @@ def state_at(times: Array, positions: Array, velocities: Array, t: float) -> tup
     velocity = v0 + (elapsed / whole) * (v1 - v0)
     position = p0 + 0.5 * elapsed * (v0 + velocity)
     return np.minimum(np.maximum(position, np.minimum(p0, p1)), np.maximum(p0, p1)), velocity
+
+
+def onwards(command: JointCommand, elapsed: float, horizon: float) -> JointCommand:
+    """What is left of a command `elapsed` s after it was given; its first point lies `horizon` s from then.
+
+    So it says nothing new: a robot that follows it comes to rest where the command has said.
+    """
+    due = elapsed + horizon
+    later = command.times_s > due + RESOLUTION_S / 2
+    if not later.any():
+        rest = np.tile(command.positions[-1], (2, 1))
+        return replace(command, times_s=horizon * np.array([1.0, 2.0]), positions=rest, velocities=np.zeros_like(rest))
+    position, velocity = state_at(command.times_s, command.positions, command.velocities, due)
+    return replace(
+        command,
+        times_s=np.append(horizon, command.times_s[later] - elapsed),
+        positions=np.vstack([position, command.positions[later]]),
+        velocities=np.vstack([velocity, command.velocities[later]]),
+    )

@@ -66,13 +66,6 @@ class Limiter:
         self._position, self._velocity = np.array(ends).T.copy()
         return self._position, self._velocity
 
-    def brake(self, dt: float) -> tuple[Array, Array]:
-        """Brakes as hard as allowed for `dt` >= 0 seconds (not clamped: it gives nothing away)."""
-        joints = zip(self._position.tolist(), self._velocity.tolist(), self._limits, strict=True)
-        ends = [_brake(q, v, max(dt, 0.0), lower, upper, a) for q, v, (lower, upper, _, a) in joints]
-        self.restore(*np.array(ends).T.copy())
-        return self._position, self._velocity
-
     def _reference_motion(self, target: Array, dt: float) -> list[float]:
         """The target's own velocity: the slower of its last two, and 0 if their directions differ. A jump has none."""
         latest = np.zeros(len(target)) if self._reference is None else (target - self._reference) / dt

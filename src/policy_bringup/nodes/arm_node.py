@@ -53,7 +53,7 @@ class ArmNode(BringupNode):
         action = self.deployment.contract.action
         config = load_parameters(self, self.config_path, ArmConfig)
         urdf = self.config_folder / self.robot.urdf
-        self._arm: Arm = load_arm(self.robot, urdf, action, config)
+        self._arm: Arm = load_arm(self.robot, urdf, action, config, self.deployment.limits)
         chain = Chain.from_urdf(urdf, self.robot.base_frame, self.robot.tool_frame, self.robot.joint_names)
         self._proprioception = Proprioception(self.robot, chain)
         self._action = action

@@ -107,7 +107,7 @@ class ClosedLoop:
         self._task = make_task(deployment.task, stack.sim)
         self._view = open_view(self.world.model, deployment.cameras, backend)
         self._limits = Limits(stack.safety, action, deployment.limits, robot.joints, threshold)
-        self._arm = load_arm(robot, stack.urdf, action, stack.arm)
+        self._arm = load_arm(robot, stack.urdf, action, stack.arm, deployment.limits)
         chain = Chain.from_urdf(stack.urdf, robot.base_frame, robot.tool_frame)
         self._proprioception = Proprioception(robot, chain)
         ages = (graph.topic(name).stale_s for name in ("camera/{camera}/image_raw", "joint_states"))

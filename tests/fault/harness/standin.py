@@ -30,6 +30,7 @@ FORCE_N = 20.0
 SWING_S = 2.4
 """To a goal and back."""
 LAG_M = 0.02
+BRIEF_S = 1e-3
 
 Spoil = Callable[[JointTrajectory, int], JointTrajectory | bytes | None]
 """What is sent instead of a good table, given how many have been sent since: None, the good one."""
@@ -48,16 +49,15 @@ class Swing:
 
 
 class Drift:
-    """In one column, ever on, at a constant speed that is reached within a second."""
+    """Ever on at a constant velocity, which the one at the start, `(columns,)`, becomes within a second."""
 
-    def __init__(self, start: np.ndarray, column: int, speed: float) -> None:
-        self._start, self._column, self._speed = start, column, speed
+    def __init__(self, start: np.ndarray, before: np.ndarray, velocity: np.ndarray) -> None:
+        self._start, self._before, self._velocity = start, before, velocity
 
     def at(self, times_s: np.ndarray) -> np.ndarray:
-        t = np.maximum(times_s, 0.0)
-        table = np.tile(self._start, (len(t), 1))
-        table[:, self._column] += self._speed * np.where(t < 1.0, 0.5 * t * t, t - 0.5)
-        return table
+        t = np.maximum(times_s, 0.0)[:, None]
+        new = np.where(t < 1.0, 0.5 * t * t, t - 0.5)
+        return self._start + self._before * (t - new) + self._velocity * new
 
 
 class StandIn:
@@ -83,7 +83,8 @@ class StandIn:
         self._began_s = 0.0
         self._spoil: Spoil | None = None
         self._count = 0
-        self._drift: tuple[int, float] | None = None
+        self._drift: np.ndarray | None = None
+        self._leaves_at = np.zeros(len(self._action.columns))
         self.silent = False
         self.clock_ns = 0
         self._ended = threading.Event()
@@ -103,8 +104,14 @@ class StandIn:
         self._count, self._spoil = 0, spoil
 
     def drift(self, column: str, speed: float) -> None:
-        """Leaves its course for a constant speed in one column."""
-        self._drift, self._path = (self._action.names.index(column), speed), None
+        """Leaves its course, smoothly, for a constant speed in one column."""
+        path, now_s = self._path, time.monotonic() - self._began_s
+        if path is not None:
+            here, next_one = path.at(now_s + np.array([0.0, BRIEF_S]))
+            self._leaves_at = (next_one - here) / BRIEF_S
+        velocity = np.zeros(len(self._action.columns))
+        velocity[self._action.names.index(column)] = speed
+        self._drift, self._path = velocity, None
 
     def behave(self) -> None:
         """Good tables on a good course again."""
@@ -136,7 +143,8 @@ class StandIn:
 
     def _begun(self, there: np.ndarray) -> Swing | Drift:
         if self._drift is not None:
-            return Drift(there, *self._drift)
+            before, self._leaves_at = self._leaves_at, np.zeros_like(there)
+            return Drift(there, before, self._drift)
         offset = np.array([0.05, 0.11, 0.06, 0.1, 0.1, 0.3]) * self._rng.choice([-1.0, 1.0], 6)
         offset[:3] *= self._rng.uniform(0.7, 1.0, 3)
         goals = (self._home + offset, self._home - offset)
