@@ -60,6 +60,19 @@ def test_braking_stays_in_the_range_even_where_it_comes_too_late(side: int, velo
 
 @SIDES
 @pytest.mark.parametrize(
+    ("room", "velocity", "way", "left"),
+    [(1.3e-4, 0.05, 1.25e-4, 0.0), (0.006, 0.5, 0.0045, 0.4)],
+    ids=["rests within the step", "cannot stop in time"],
+)
+def test_too_near_its_end_it_brakes_as_hard_as_it_may(side: int, room, velocity, way, left) -> None:
+    limiter = limiter_at(side * (END - room), side * velocity)
+    q, v = limiter.step(np.array([side * 5.0]), DT)
+    assert side * q[0] == pytest.approx(END - room + way, abs=1e-12)
+    assert side * v[0] == pytest.approx(left, abs=1e-12)
+
+
+@SIDES
+@pytest.mark.parametrize(
     ("dt", "acceleration", "velocity", "room"),
     [(0.001, 3.0, 0.0027, 0.5 * 0.001 * 0.0027), (0.02, 15.0, 0.12, 0.0012000000000000003)],
 )

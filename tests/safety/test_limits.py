@@ -94,6 +94,14 @@ def test_there_must_be_a_column(kit):
         Limits(kit.config, kit.spec((), ()), (), kit.joints(), 1.0)
 
 
+def test_limits_that_are_whole_numbers_are_tables_of_floats_all_the_same(kit):
+    names = ("lower", "upper", "tolerance", "max_step", "max_velocity", "max_acceleration", "max_window")
+    values = {name: number for number, name in enumerate(names)}  # lower 0, upper 1, and whole ones for the others
+    limits = kit.limits(columns=tuple(dataclasses.replace(column, **values) for column in kit.columns()))
+    for name in names:
+        assert getattr(limits, name).dtype == np.float64, name
+
+
 def test_a_velocity_column_must_be_able_to_rest(kit):
     spec = kit.spec(("vx",), ("m/s",))
 
