@@ -14,6 +14,8 @@ from harness.reaction import STARVED_MS, assert_harmless, stopped
 from harness.stack import HERE, ROOT, Levers
 from std_srvs.srv import SetBool
 
+from policy_bringup.core.config import load
+from policy_bringup.core.robot import Robot
 from policy_bringup.core.startup import environment
 
 BUNDLE = ROOT / "models" / "policies" / "grasp"
@@ -44,6 +46,7 @@ def watched(next_domain, tmp_path_factory, module_rng) -> Iterator[Watched]:
     remap = {"sim_camera": {f"camera/{name}/image_raw": true_topic(name) for name in CAMERAS}}
     try:
         with bench(domain_id, folder, module_rng, remap=remap, source="bundle", bundle=BUNDLE) as made:
+            made.home = load(CONFIG / "robot.yaml", Robot).home
             yield Watched(made, levers)
     finally:
         relay.terminate()

@@ -28,6 +28,7 @@ CONFIG = ROOT / "config"
 MOVING = 0.1
 """Rad/s of a commanded joint."""
 START_S = 60.0
+HOME_RAD, HOMING_S = 0.05, 12.0
 
 
 @dataclass
@@ -64,7 +65,10 @@ class Operator:
 
 @dataclass
 class Bench:
-    """policy: the stand-in, where there is one; relay: the liar, where there is one."""
+    """policy: the stand-in, where there is one; relay: the liar, where there is one.
+
+    home: joints (rad) to which the arm is brought before each fault, for a policy that has learned to begin there.
+    """
 
     stack: Stack
     recording: Recording
@@ -75,6 +79,7 @@ class Bench:
     folder: Path
     policy: StandIn | None = None
     relay: Relay | None = None
+    home: np.ndarray | None = None
 
     @property
     def state(self) -> str:
@@ -122,10 +127,24 @@ class Bench:
                 self.operator.arm(False)
             self.let(0.1)
             if self.state == "READY" and self.speed() < STILL:
-                if self.policy is None:  # the expert goes for an object, which is then elsewhere
+                if self.home is not None and not self._is_home():
+                    self._go_home()
+                    continue
+                if self.policy is None:  # it goes for an object, which is then elsewhere
                     self.operator.call("sim/reset", Trigger.Request())
                 return
         raise AssertionError(f"the stack did not become READY again: {self.recording.safety}")
+
+    def _is_home(self) -> bool:
+        joints = np.array(self.recording.newest(JOINTS).message.position[:7])
+        return bool(np.abs(joints - self.home).max() < HOME_RAD)
+
+    def _go_home(self) -> None:
+        """One try."""
+        self.operator.call("arm/home", Trigger.Request())
+        if waited(lambda: self.recording.safety.get("offered") == "home", 5.0) and self.operator.arm().success:
+            waited(lambda: self._is_home() or self.state == "FALLBACK", HOMING_S)
+        self.operator.arm(False)
 
     def let(self, seconds: float) -> None:
         """Time passes, by the stamps of what the arm node sends; or by the monitor's where that sends nothing."""
