@@ -15,6 +15,7 @@ from policy_bringup.control.braking import state_at
 from policy_bringup.control.ik import NumericIk
 from policy_bringup.control.kinematics import Chain
 from policy_bringup.control.second_line import CommandLimits, refuse
+from policy_bringup.control.workspace import Workspace
 from policy_bringup.core.errors import ConfigError, DeviceError
 from policy_bringup.core.robot import Robot, columns_to_pose, pose_to_columns
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand
@@ -322,9 +323,13 @@ events = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def reused(robot: Robot, urdf: Path, joint_space: ActionSpec, config: ArmConfig) -> Arm:
-    return load_arm(robot, urdf, joint_space, config, ())
+@pytest.fixture(scope="module", params=["everywhere", "in its box"])
+def reused(request, robot: Robot, urdf: Path, joint_space: ActionSpec, config: ArmConfig, chain: Chain, limits) -> Arm:
+    """In joint space, where targets may be anywhere; the box is one that task space would give it."""
+    arm = load_arm(robot, urdf, joint_space, config, ())
+    if request.param == "in its box":
+        arm._workspace = Workspace(chain, limits, config.workspace_tolerance)
+    return arm
 
 
 @settings(max_examples=60, deadline=None)
@@ -348,6 +353,7 @@ def test_no_sequence_of_events_makes_it_send_what_a_strict_second_line_refuses(
         before = state_at(last.times_s, last.positions, last.velocities, elapsed)
         assert refuse(limits, *before, command, min(elapsed, config.horizon_s)) is None
         assert rests(command)
+        assert reused._workspace.excess(command.positions) == 0.0
         last, stamp = command, now
     assert reused.counts.second_line == 0
 

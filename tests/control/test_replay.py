@@ -80,6 +80,24 @@ def test_an_arm_that_is_nowhere_gets_no_action(replay, value):
         ask(replay, 5.0, HOME + np.array([0.05, value, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
 
 
+def test_while_safety_holds_the_arm_the_motion_waits(replay, deployment):
+    ask(replay, 100.0)
+    before = ask(replay, 100.2).values
+    replay.waits = True
+    for tick in range(1, 5):
+        np.testing.assert_array_equal(ask(replay, 100.2 + 0.05 * tick).values, before)
+    replay.waits = False
+    np.testing.assert_allclose(ask(replay, 100.45).values[0], HOME + 0.3 * (ROWS[1] - HOME), atol=1e-9)
+
+
+def test_a_gripper_that_holds_something_may_measure_anything_but_nothing(deployment):
+    limits = [replace(limit, max_step=1e-3) if limit.holds_command else limit for limit in deployment.limits]
+    rows = ROWS + np.array([0.0] * 6 + [0.0, 30.0])
+    ask(Replay(deployment.contract, limits, TIMES, rows), 5.0, HOME - np.array([0.0] * 6 + [0.05, 0.0]))
+    with pytest.raises(ObservationError, match=r"'gripper.width' is at nan"):
+        ask(Replay(deployment.contract, limits, TIMES, rows), 5.0, HOME + np.array([0.0] * 6 + [np.nan, 0.0]))
+
+
 def test_once_it_has_begun_the_arm_may_be_anywhere_since_safety_watches_it(replay):
     ask(replay, 5.0)
     assert ask(replay, 5.05, HOME + 0.5).values[0, 0] > HOME[0]

@@ -8,7 +8,16 @@ import pytest
 
 from policy_bringup.core import graph
 from policy_bringup.core.errors import EpisodeError
-from policy_bringup.core.types import ActionChunk, ActionSpec, Column, Contract, ObservationSpec, Pose, Space
+from policy_bringup.core.types import (
+    ActionChunk,
+    ActionSpec,
+    Column,
+    Contract,
+    ObservationSpec,
+    Pose,
+    Space,
+    StateSample,
+)  # fmt: skip
 from policy_bringup.episodes import encoding
 from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
 from policy_bringup.episodes.motion import read_motion
@@ -65,6 +74,13 @@ def test_the_way_home_before_and_after_is_no_part_of_it(bag):
     np.testing.assert_allclose(motion.values[[0, -1], 0], [0.3, 0.49])
 
 
+def test_what_nobody_did_in_the_middle_is_no_part_of_it_and_takes_its_time(bag):
+    """The arm let go of and led again: meanwhile safety's actions ask for where it was before the hand came."""
+    motion = read_motion(bag([(0, "hand"), (300, ""), (400, "home"), (500, "hand"), (800, "")]), CONTRACT)
+    np.testing.assert_allclose(motion.times_s, np.append(np.arange(30), np.arange(50, 80)) / 100, atol=1e-9)
+    np.testing.assert_allclose(motion.values[:, 0], motion.times_s, atol=1e-9)
+
+
 def test_until_the_end_of_the_bag_if_nobody_else_drove(bag):
     motion = read_motion(bag([(100, "hand")]), CONTRACT)
     np.testing.assert_allclose(motion.values[[0, -1], 0], [0.1, 0.99])
@@ -99,6 +115,47 @@ def test_an_action_that_is_no_number_is_refused_if_it_is_of_the_motion(bag):
 
 def test_and_does_no_harm_outside_of_it(bag):
     assert len(read_motion(bag([(200, "hand")], broken_ms=100), CONTRACT).times_s) == 80
+
+
+@pytest.mark.parametrize("name", [ACTION, STATE, OBJECT])
+def test_a_topic_of_our_name_and_another_type_is_refused(tmp_path, name):
+    other = graph.topic("joint_states")
+    folder = tmp_path / "episode_000003"
+    folder.mkdir()
+    writer = BagWriter(folder, [BagTopic(name, other.type, other.qos)], {})
+    joints = StateSample(START, 0, ("one",), np.zeros(1))
+    writer.write(name, encoding.joint_state(joints, np.zeros(1), np.zeros(1), "base"), START, START)
+    writer.close({})
+    with pytest.raises(EpisodeError, match=f"topic '{name}' is of type {other.type}, not {graph.topic(name).type}"):
+        read_motion(folder, CONTRACT)
+
+
+@pytest.mark.parametrize("turn", [np.full((3, 3), np.nan), TURN])
+def test_a_pose_that_is_none_is_refused(bag, monkeypatch, turn):
+    position = np.array([0.3, 0.1, 0.02 if np.isnan(turn).any() else np.nan])
+    broken = encoding.pose(Pose(position, turn), START, "base")
+    monkeypatch.setattr(encoding, "pose", lambda *_: broken)
+    with pytest.raises(EpisodeError, match="topic 'sim/object_pose' holds a pose that is none"):
+        read_motion(bag([(200, "hand")], objects=(100,)), CONTRACT)
+
+
+def test_a_table_of_several_steps_is_no_safe_action(bag, monkeypatch):
+    table = encoding.table
+    twice = lambda chunk, frame: table(  # noqa: E731
+        ActionChunk(
+            chunk.source,
+            chunk.stamp_ns,
+            0,
+            chunk.names,
+            np.array([0.0, 0.1]),
+            np.tile(chunk.values, (2, 1)),
+            np.zeros(2),
+        ),
+        frame,
+    )
+    monkeypatch.setattr(encoding, "table", twice)
+    with pytest.raises(EpisodeError, match="holds 2 steps at once; a safe action has one"):
+        read_motion(bag([(200, "hand")]), CONTRACT)
 
 
 def test_somebody_who_drove_after_the_last_action_moved_nothing(bag):

@@ -30,6 +30,9 @@ class Bench:
     def __init__(self) -> None:
         self.node, self.rival = Node("arm"), Node("rival")
         self.safety = SafetyNode()
+        self._said = self._taken = 0
+        hear = self.safety._take_arm_state
+        self.safety._take_arm_state = lambda message: self._hear(hear, message)
         self.safety.trigger_configure()
         assert self.safety.refusal is None
         self.names = self.safety.deployment.contract.action.names
@@ -42,6 +45,10 @@ class Bench:
             self.node.create_subscription(endpoints.interface(entry.type), name, take, endpoints.profile(entry.qos))
         self.client = self.node.create_client(SetBool, "safety/arm")
         self.node.create_timer(0.01, self._say_joints)
+
+    def _hear(self, hear: Callable[[DiagnosticArray], None], message: DiagnosticArray) -> None:
+        hear(message)
+        self._taken += 1
 
     def _publisher(self, node: Node, name: str):
         entry = graph.topic(name)
@@ -61,6 +68,11 @@ class Bench:
 
     def says_nothing(self) -> None:
         self._out["arm/state"].publish(DiagnosticArray())
+
+    def heard(self) -> None:
+        """Safety has heard what was said last."""
+        self._said += 1
+        wait(lambda: self._taken == self._said, 5.0, "safety hearing the arm")
 
     def joins_a_rival(self) -> None:
         self._publisher(self.rival, "arm/state")
@@ -151,8 +163,10 @@ def test_what_a_button_closed_stays_closed_when_safety_is_armed(ready):
 def test_an_arm_that_follows_or_says_nothing_of_its_gripper_changes_nothing(ready):
     for values in ({**HELD, "follows": True}, {"state": "holding", "follows": False}):
         ready.says(values)
+        ready.heard()
         assert ready.next_gripper() == (0.03, 0.0)
     ready.says_nothing()
+    ready.heard()
     assert ready.next_gripper() == (0.03, 0.0)
     assert ready.state == "READY"
 
@@ -160,6 +174,7 @@ def test_an_arm_that_follows_or_says_nothing_of_its_gripper_changes_nothing(read
 def test_where_a_stranger_speaks_for_the_arm_nobody_is_believed(ready):
     ready.joins_a_rival()
     ready.says(HELD)
+    ready.heard()
     assert ready.next_gripper() == (0.03, 0.0)
 
 
@@ -170,8 +185,10 @@ def test_what_was_said_while_another_was_armed_counts_at_the_next_arming(ready):
     assert ready.next_gripper() == (0.03, 0.0), "somebody drives"
     assert ready.arms(False).success
     assert ready.next_gripper() == (0.03, 0.0)
+    count = len(ready.gripper)
     ready.arms_for_teleop(gripper=(0.0, 30.0))
-    assert ready.next_gripper() == (0.0, 30.0)
+    wait(lambda: ready.gripper[-1] == (0.0, 30.0), 5.0, "safety taking the grip over")
+    assert set(ready.gripper[count:]) <= {(0.03, 0.0), (0.0, 30.0)}, "at once, not on the way of a proposal"
 
 
 def test_what_is_no_longer_said_does_not_come_back_at_the_next_arming(ready):

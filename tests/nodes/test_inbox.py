@@ -20,7 +20,7 @@ def tables(ros):
     """`send(table)` publishes it, and gives what the arm node's inbox makes of it."""
     arm, safety, heard = Node("arm"), Node("safety"), []
     inbox = Inbox(arm)
-    inbox.hear_table(ACTION, heard.append)
+    inbox.hear_small(ACTION, heard.append)
     output = safety.create_publisher(JointTrajectory, ACTION, endpoints.profile(graph.topic(ACTION).qos))
     deadline = time.monotonic() + 20.0
 

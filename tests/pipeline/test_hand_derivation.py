@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from policy_bringup.control.gripping import grip_command
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import chunk_of
+from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError, EpisodeError
 from policy_bringup.core.types import ActionChunk, JointCommand, StateSample
 from policy_bringup.episodes import encoding
@@ -215,6 +218,33 @@ def test_the_commands_of_the_gripper_alone_are_its_button(derived, led_bag: LedB
     np.testing.assert_allclose(np.diff(rows[times >= 1490, 6])[:30], -0.01 * gripper.velocity)
     _, later = actions(folder, derivation, led_bag.led[1])
     assert later[:, 6] == pytest.approx(gripper.lower)  # nobody has opened it since
+
+
+def test_where_safe_actions_may_use_less_of_the_gripper_the_button_goes_as_far(config_folder: Path, tmp_path: Path):
+    """As the arm node has it: safety would refuse what is derived otherwise."""
+    site = tmp_path / "config"
+    shutil.copytree(config_folder, site)
+    (tmp_path / "models").symlink_to(config_folder.parent / "models")
+    described = yaml.safe_load((site / "grasp.yaml").read_text())
+    width, force = described["limits"][-2:]
+    width.update(lower=0.01, upper=0.035)
+    force.update(upper=20.0)
+    (site / "grasp.yaml").write_text(yaml.safe_dump(described))
+    derivation = load_hand_derivation(site / "grasp.yaml")
+    led_bag = LedBag(derivation)
+    led_bag.width = lambda _: 0.03
+    gripper = load_deployment(site / "grasp.yaml")[1].gripper
+    led_bag.commands = [
+        (1500, grip_command(gripper, 0.035, 0.01, 20.0)),
+        (1900, grip_command(gripper, 0.01, 0.035, 20.0)),
+    ]
+    source = led_bag.write(tmp_path / "live")
+    assert derive_all([source], tmp_path / "derived", derivation).failed == {}
+    times, rows = actions(tmp_path / "derived" / source.name, derivation, led_bag.led[0])
+    assert rows[times < 1500, 6] == pytest.approx(0.035)
+    assert rows[(times > 1780) & (times < 1900), 6] == pytest.approx(0.01)
+    assert rows[-1, 6] > 0.01
+    assert set(rows[:, 7]) == {20.0}
 
 
 def test_a_gripper_with_a_button_of_its_own_is_told_by_its_fingers(

@@ -28,6 +28,10 @@ from policy_bringup.core.interfaces import IkSolver
 from policy_bringup.core.robot import ColumnLimits, Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand, Space
 
+SHARES = (1.0, 0.1, 0.01, 0.0)
+"""Of the way to a target, tried one after the other by joints at rest that would leave the workspace: all set off at
+their own full acceleration, which may lead elsewhere at first. The last one moves the gripper alone."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Accepted:
@@ -74,7 +78,7 @@ class Arm:
         self._gripped = False
         self._last_action_ns = 0
         self._force = robot.gripper.force
-        self._holding = True
+        self._holding, self._braking = True, False
         self._refusal: str | None = None
         self._counts = ArmCounts()
 
@@ -82,6 +86,11 @@ class Arm:
     def holding(self) -> bool:
         """Whether it decelerates or stands, rather than follows."""
         return self._holding
+
+    @property
+    def braking(self) -> bool:
+        """Whether it makes no step towards what it follows, since the tool could not stop within its workspace then."""
+        return self._braking and not self._holding
 
     @property
     def last_refusal(self) -> str | None:
@@ -143,11 +152,11 @@ class Arm:
         target = self._target(names, values)
         if target is None:
             return self.hold(now_ns)
-        self._grip, self._gripped = None, False
         self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
         command = self._move(target, accepted, now_ns)
         if command is None:
             return self.hold(now_ns)
+        self._grip, self._gripped = None, False
         self._last_action_ns, self._holding = now_ns, False
         self._counts = replace(self._counts, followed=self._counts.followed + 1)
         return command
@@ -269,13 +278,22 @@ class Arm:
         return command
 
     def _stepped(self, target: Array, dt: float, last: JointCommand) -> JointCommand | None:
-        """A step towards `target`; None if its way leads further out of the workspace than that of the last command."""
-        self._limiter.step(target, dt)
-        command = self._command()
-        excess = self._workspace.excess(command.positions)
-        if excess > 0.0 and excess > self._workspace.excess(last.positions):
-            self._counts = replace(self._counts, braked=self._counts.braked + 1)
-            return None
+        """A step towards `target`; None if the way of each leads out of the workspace, and that of the last did not.
+
+        An arm that is outside, as after hand guiding, is not kept from anything: safety asks it only to come in.
+        """
+        q, v = self._limiter.position, self._limiter.velocity
+        for share in (1.0,) if v[:-1].any() else SHARES:
+            goal = target if share == 1.0 else np.append(q[:-1] + share * (target - q)[:-1], target[-1])
+            self._limiter.step(goal, dt)
+            command = self._command()
+            self._braking = share == 0.0
+            if not self._workspace.excess(command.positions) or self._workspace.excess(last.positions):
+                break
+            self._limiter.restore(q, v)
+        else:
+            command, self._braking = None, True
+        self._counts = replace(self._counts, braked=self._counts.braked + self._braking)
         return command
 
     def _command(self) -> JointCommand:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class ArmCounts:
     """What has happened since the start. held: hold commands given; resyncs: commands moved to measured joints.
 
-    braked: actions after which the tool could not have stopped within its workspace any more.
+    braked: actions towards which the arm made no step, since the tool could not have stopped within its workspace then.
     """
 
     followed: int = 0

@@ -46,7 +46,7 @@ class Limiter:
         self.restore(np.minimum(np.maximum(position, self._lower), self._upper), np.zeros(len(self._limits)))
 
     def restore(self, position: Array, velocity: Array) -> None:
-        """Back to a state this limiter was in before."""
+        """Into a state this limiter was in before, or of a braking path from one."""
         self._position, self._velocity = position, velocity
         self._reference: Array | None = None
         self._reference_velocity = np.zeros(len(self._limits))

@@ -25,8 +25,10 @@ class Replay:
         self._contract = replace(
             contract, observation=replace(spec, images=spec.images[:1], state=action.columns, history=1)
         )
-        self._max_step = np.array([limit.max_step for limit in limits])
+        # What holds its command, as a gripper, measures something else while it presses: that may be anywhere.
+        self._max_step = np.array([np.inf if limit.holds_command else limit.max_step for limit in limits])
         self._times_s, self._values = times_s, values
+        self.waits = False
         self.reset()
 
     @property
@@ -45,11 +47,11 @@ class Replay:
         self._begun = False
 
     def predict(self, observation: Observation) -> ActionChunk:
-        """What is due after the observation.
+        """What is due after the observation; while it `waits`, no time passes for the motion.
 
         Raises ObservationError, at the beginning only, for an arm that stands elsewhere: column, distance, what helps.
         """
-        chunk = self._way.chunk(observation.stamp_ns, True)
+        chunk = self._way.chunk(observation.stamp_ns, not self.waits)
         if not self._begun:
             complaint = self._elsewhere(chunk.values[0], observation.state[-1])
             if complaint:

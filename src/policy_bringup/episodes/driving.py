@@ -98,6 +98,10 @@ def _rows(bag: Bag, message: BagMessage, contract: Contract) -> list[Array]:
             f"{bag.path}: topic '{ACTION}' has no column '{missing[0]}', only {', '.join(chunk.names)}; "
             "it was recorded under another contract"
         )
+    if len(chunk.values) != 1:
+        raise EpisodeError(
+            f"{bag.path}: topic '{ACTION}' holds {len(chunk.values)} steps at once; a safe action has one"
+        )
     return [chunk.values[0, [chunk.names.index(name) for name in contract.action.names]]]
 
 

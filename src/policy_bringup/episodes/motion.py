@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from policy_bringup.core import graph
 from policy_bringup.core.decoding import pose_sample
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Array, Contract, Pose
-from policy_bringup.episodes.driving import ACTION, read_driving, took_effect_ns
+from policy_bringup.episodes.driving import ACTION, HOMING, STATE, VERDICT, read_driving, took_effect_ns
 from policy_bringup.episodes.reader import Bag, open_bag
-
-OBJECT = "sim/object_pose"
+from policy_bringup.episodes.recorded_input import OBJECT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,14 +30,15 @@ class RecordedMotion:
 
 
 def read_motion(folder: Path, contract: Contract) -> RecordedMotion:
-    """The safe actions of an episode between the first and the last moment at which the arm was driven, homing apart.
+    """The safe actions of an episode while the arm was driven, homing apart. In between it goes straight on.
 
-    Raises EpisodeError for a bag that cannot be read, without actions, of other columns, or in which nobody drove.
+    Raises EpisodeError for a bag that cannot be read, without actions, of other columns or types, or in which nobody
+    drove.
     """
     with open_bag(folder) as bag:
+        _check_types(bag)
         driving = read_driving(bag, contract)
-        first_ns, last_ns = driving.span_ns() or (0, -1)
-        played = (first_ns <= driving.action_ns) & (driving.action_ns <= last_ns)
+        played = np.array([driving.driver(ns) not in ("", HOMING) for ns in driving.action_ns.tolist()], dtype=np.bool_)
         times_ns, values = driving.action_ns[played], driving.actions[played]
         if not len(times_ns):
             raise EpisodeError(f"{bag.path}: topic '{ACTION}' holds no action of the time in which the arm was driven")
@@ -45,6 +46,13 @@ def read_motion(folder: Path, contract: Contract) -> RecordedMotion:
             raise EpisodeError(f"{bag.path}: topic '{ACTION}' holds an action that is not a finite number")
         began_ns = int(times_ns[0])
         return RecordedMotion((times_ns - began_ns) / 1e9, values, _object_at(bag, began_ns))
+
+
+def _check_types(bag: Bag) -> None:
+    for name in (ACTION, VERDICT, STATE, OBJECT):
+        found, ours = bag.topics.get(name), graph.topic(name).type
+        if found not in (None, ours):
+            raise EpisodeError(f"{bag.path}: topic '{name}' is of type {found}, not {ours}")
 
 
 def _object_at(bag: Bag, ns: int) -> Pose | None:
@@ -57,4 +65,6 @@ def _object_at(bag: Bag, ns: int) -> Pose | None:
     if found is None:
         return None
     columns = pose_sample(bag.decode(found), found.log_ns, "object").values
+    if not (np.isfinite(columns).all() and columns[3:].any()):
+        raise EpisodeError(f"{bag.path}: topic '{OBJECT}' holds a pose that is none")
     return Pose(columns[:3], from_quaternion(*columns[3:].tolist()))

@@ -66,7 +66,7 @@ class ArmNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("joint_states", self._take_joints)
         self._inbox.hear("safety/state", self._take_safety_state)
-        self._inbox.hear_table("safety/action", self._take_action)
+        self._inbox.hear_small("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
         # Under ros2_control the fingers' controller is the arm's, which stands still while a hand leads.
@@ -99,6 +99,8 @@ class ArmNode(BringupNode):
         trouble = self._trouble or self._arm.last_refusal
         if trouble:
             return "warn", trouble, values
+        if self._arm.braking:
+            return "warn", "stands: with another step the tool could not stop within its workspace any more", values
         return "ok", self._guide.sentence() or ("holding" if self._arm.holding else "following"), values
 
     def _take_joints(self, message: JointState) -> None:

@@ -55,9 +55,9 @@ class Inbox:
         received_timestamp (ROS time, ns) and publication_sequence_number."""
         self._add(name, callback, depth, False, raw=True)
 
-    def hear_table(self, name: str, callback: Callable[[Any], None]) -> None:
-        """As `hear`, for action tables. A far too large one comes as an empty one: unpacking it would take the time
-        that it is meant to steal, and nothing else is heard meanwhile, not even an e-stop."""
+    def hear_small(self, name: str, callback: Callable[[Any], None]) -> None:
+        """As `hear`, for messages no larger than an action table. A far too large one comes as an empty one: unpacking
+        it would take the time that it is meant to steal, and nothing else is heard meanwhile, not even an e-stop."""
         kind = endpoints.interface(graph.topic(name).type)
 
         def unpack(data: bytes, _info: Any) -> None:

@@ -229,6 +229,8 @@ class PolicyNode(BringupNode):
                 # Not in charge: every prediction is the first of an episode and starts where the robot is now.
                 self._policy.reset()
                 self._stream.reset()
+            if self._replay is not None:
+                self._replay.waits = self._held
             chunk = self._policy.predict(observation)
             if self._held:
                 self._stream.stand(self.stamp_now())

@@ -113,6 +113,10 @@ class BringupNode(LifecycleNode):
                 self.get_logger().error(str(error))
             self._destroy_opened()
             return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would end the transition without a word
+            self.fail(f"configuring failed:\n{traceback.format_exc()}")
+            self._destroy_opened()
+            return TransitionCallbackReturn.FAILURE
         self._diagnostics = endpoints.publisher(self, "/diagnostics")
         self.create_timer(1.0 / graph.topic("/diagnostics").rate_hz, self._publish_health)
         self._configured = True
@@ -120,7 +124,11 @@ class BringupNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle hook: `start`."""
-        self.start()
+        try:
+            self.start()
+        except Exception:
+            self.fail(f"activating failed:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.FAILURE
         self._active = True
         return super().on_activate(state)
 

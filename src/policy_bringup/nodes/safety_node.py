@@ -74,9 +74,9 @@ class SafetyNode(BringupNode):
         self._inbox = Inbox(self)
         self._inbox.hear("safety/estop", self._take_estop)
         self._inbox.hear("joint_states", self._take_joints)
-        self._inbox.hear("arm/state", self._take_arm_state)
+        self._inbox.hear_small("arm/state", self._take_arm_state)
         for source in config.sources:
-            self._inbox.hear_table(f"{source}/action", partial(self._take_action, source))
+            self._inbox.hear_small(f"{source}/action", partial(self._take_action, source))
         endpoints.serve(self, "safety/arm", self._serve_arm)
         endpoints.serve(self, "safety/stop", self._serve_stop)
         endpoints.serve(self, "safety/reset", self._serve_reset)
@@ -144,7 +144,10 @@ class SafetyNode(BringupNode):
         alone = columns is not None and self.count_publishers("arm/state") == 1
         self._gripped = Gripped(columns) if columns is not None and alone else None
         if self._gripped is not None:
-            self._step(self._gripped)
+            reply = self._step(self._gripped)
+            if not reply.accepted and self._verdict is not None and self._verdict.state.name in ("READY", "FALLBACK"):
+                told = f"the gripper's button is not followed when armed: {reply.sentence}"
+                self.get_logger().warning(told, throttle_duration_sec=1.0)
 
     def _take_estop(self, message: Bool) -> None:
         self._step(EStop(message.data))

@@ -27,7 +27,7 @@ from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError, EpisodeError, PolicyBringupError
 from policy_bringup.core.fingerprints import contract_sha256
 from policy_bringup.core.robot import Robot
-from policy_bringup.core.types import Contract
+from policy_bringup.core.types import GRIPPER_COLUMNS, Contract
 from policy_bringup.episodes.bag_writer import BagTopic, BagWriter
 from policy_bringup.episodes.convert import ConvertReport, Progress
 from policy_bringup.episodes.driving import ACTION, STATE, VERDICT, took_effect_ns
@@ -83,12 +83,19 @@ class HandDerivation:
 
 
 def load_hand_derivation(deployment: Path) -> HandDerivation:
-    """Of a deployment's file and those beside it. Raises ConfigError."""
+    """Of a deployment's file and those beside it. Raises ConfigError.
+
+    The gripper's button goes as far as a safe action may: so does the arm node's.
+    """
     described, robot = load_deployment(deployment)
-    folder = deployment.parent
+    folder, reach = deployment.parent, {limit.name: limit for limit in described.limits}
+    opening, force = (reach[name] for name in GRIPPER_COLUMNS)
+    robot = replace(robot, gripper=replace(robot.gripper, lower=opening.lower, upper=opening.upper))
+    config = load_derivation(folder)
+    config = replace(config, grip_force=min(max(config.grip_force, force.lower), force.upper))
     chain = Chain.from_urdf(folder / robot.urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
     quality = load(folder / "quality.yaml", QualityConfig)
-    return HandDerivation(robot, described.contract, Proprioception(robot, chain), load_derivation(folder), quality)
+    return HandDerivation(robot, described.contract, Proprioception(robot, chain), config, quality)
 
 
 def derive_all(

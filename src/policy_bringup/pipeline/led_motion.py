@@ -91,7 +91,12 @@ def _grip(bag: Bag, message: BagMessage, gripper: Gripper) -> list[_Grip]:
     if gripper.joint not in command.names:
         return []
     width = 2.0 * float(command.positions[-1, command.names.index(gripper.joint)])
-    return [_Grip(took_effect_ns(message), width < 0.5 * gripper.upper, command.names == (gripper.joint,))]
+    return [_Grip(took_effect_ns(message), width < _middle(gripper), command.names == (gripper.joint,))]
+
+
+def _middle(gripper: Gripper) -> float:
+    """The opening below which it counts as closed, m."""
+    return 0.5 * (gripper.lower + gripper.upper)
 
 
 def _motion(
@@ -116,7 +121,7 @@ def _button(
     interval: Interval, led: Sequence[_Moment], times: Array, grips: Sequence[_Grip], gripper: Gripper
 ) -> Closed:
     earlier = [grip.closes for grip in grips if grip.ns < interval.began_ns]
-    before = earlier[-1] if earlier else led[0].width < 0.5 * gripper.upper
+    before = earlier[-1] if earlier else led[0].width < _middle(gripper)
     pressed = [grip for grip in grips if grip.alone and interval.holds(grip.ns)]
     if pressed:
         return from_commands(times, [((grip.ns - led[0].ns) / 1e9, grip.closes) for grip in pressed], before)
