@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.stalls import StallWatch
 
+from policy_bringup.leftovers import sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_TIME = tuple(ROOT / "tests" / name for name in ("console", "nodes", "system", "fault"))
 WATCH = pytest.StashKey[StallWatch]()
@@ -31,6 +33,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if WATCH in item.config.stash:
         item.config.stash[WATCH].begin(item.nodeid)
+
+
+def pytest_sessionfinish() -> None:
+    sweep()  # many a process was killed
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

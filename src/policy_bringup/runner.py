@@ -18,6 +18,7 @@ from typing import IO
 
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import Options, Process, processes
+from policy_bringup.leftovers import sweep
 
 STOP_TIMEOUT_S = 5.0
 PR_SET_PDEATHSIG = 1
@@ -41,12 +42,14 @@ class Runner:
         self.children: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Runner:
+        sweep()
         for process in processes(self._options):
             self._start(process)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        sweep()
 
     def wait(self, timeout_s: float | None = None) -> Ending | None:
         """Until the first node ends; None when `timeout_s` passes before."""
