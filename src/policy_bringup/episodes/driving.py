@@ -42,19 +42,19 @@ class Driving:
         index = int(np.searchsorted(self.driver_ns, at_ns, side="right")) - 1
         return self.drivers[index] if index >= 0 else ""
 
-    def span_ns(self) -> tuple[int, int] | None:
-        """The first and the last moment at which the arm was driven, homing apart; None: never."""
-        driven = [i for i, driver in enumerate(self.drivers) if driver not in ("", HOMING)]
+    def covers(self, at_ns: int) -> bool:
+        """Whether it lies between the first and the last moment at which the arm was driven, homing apart."""
+        driven = [i for i, driver in enumerate(self.drivers) if shows(driver)]
         if not driven or not len(self.action_ns):
-            return None
+            return False
         ended = driven[-1] + 1
         end_ns = int(self.driver_ns[ended]) - 1 if ended < len(self.drivers) else self.end_ns
-        return max(int(self.driver_ns[driven[0]]), int(self.action_ns[0])), end_ns
+        return max(int(self.driver_ns[driven[0]]), int(self.action_ns[0])) <= at_ns <= end_ns
 
-    def covers(self, at_ns: int) -> bool:
-        """Whether it lies in that span."""
-        span_ns = self.span_ns()
-        return span_ns is not None and span_ns[0] <= at_ns <= span_ns[1]
+
+def shows(driver: str) -> bool:
+    """Whether what this one did is the episode's own: somebody drove, and not only back home."""
+    return driver not in ("", HOMING)
 
 
 def read_driving(bag: Bag, contract: Contract, required: bool = True) -> Driving:
@@ -71,7 +71,7 @@ def read_driving(bag: Bag, contract: Contract, required: bool = True) -> Driving
             drivers.extend((took_effect_ns(message), driver) for driver in _drivers(bag, message))
     if required and not actions:
         raise EpisodeError(f"{bag.path}: topic '{ACTION}' is missing or holds no action")
-    if required and not any(driver not in ("", HOMING) for _, driver in drivers):
+    if required and not any(shows(driver) for _, driver in drivers):
         raise EpisodeError(
             f"{bag.path}: nobody drove the arm, says topic '{STATE}'; there is nothing to learn from it "
             "(a motion led by hand gets its actions by `policy episodes derive`)"

@@ -12,7 +12,7 @@ from policy_bringup.core.decoding import pose_sample
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.core.rotations import from_quaternion
 from policy_bringup.core.types import Array, Contract, Pose
-from policy_bringup.episodes.driving import ACTION, HOMING, STATE, VERDICT, read_driving, took_effect_ns
+from policy_bringup.episodes.driving import ACTION, STATE, VERDICT, read_driving, shows, took_effect_ns
 from policy_bringup.episodes.reader import Bag, open_bag
 from policy_bringup.episodes.recorded_input import OBJECT
 
@@ -38,7 +38,7 @@ def read_motion(folder: Path, contract: Contract) -> RecordedMotion:
     with open_bag(folder) as bag:
         _check_types(bag)
         driving = read_driving(bag, contract)
-        played = np.array([driving.driver(ns) not in ("", HOMING) for ns in driving.action_ns.tolist()], dtype=np.bool_)
+        played = np.array([shows(driving.driver(ns)) for ns in driving.action_ns.tolist()], dtype=np.bool_)
         times_ns, values = driving.action_ns[played], driving.actions[played]
         if not len(times_ns):
             raise EpisodeError(f"{bag.path}: topic '{ACTION}' holds no action of the time in which the arm was driven")
