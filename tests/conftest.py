@@ -6,44 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.stalls import StallWatch
 
 from policy_bringup.leftovers import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_TIME = tuple(ROOT / "tests" / name for name in ("console", "nodes", "system", "fault"))
-WATCH = pytest.StashKey[StallWatch]()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test of real processes that fails is run once more if the machine stood still meanwhile: see stalls.py.
-
-    Not where figures are collected: each run is one.
-    """
-    if "FAULT_FIGURES" in os.environ:
-        return
-    real = [item for item in items if any(folder in item.path.parents for folder in REAL_TIME)]
-    if real:
-        config.stash[WATCH] = watch = StallWatch()
-        for item in real:
-            item.add_marker(pytest.mark.flaky(reruns=1, condition=watch.excuses))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if WATCH in item.config.stash:
-        item.config.stash[WATCH].begin(item.nodeid)
 
 
 def pytest_sessionfinish() -> None:
     sweep()  # many a process was killed
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if WATCH in config.stash and config.stash[WATCH].excused:
-        terminalreporter.section("failed once, and were run once more")
-        for line in config.stash[WATCH].excused:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
