@@ -9,11 +9,11 @@ import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 
 from policy_bringup.nodes.runtime import WATCHER
 
-ROOT = Path(__file__).resolve().parents[2]
+DEPLOYMENT = Path(__file__).resolve().parents[2] / "config" / "grasp.yaml"
 
 
 class Managed:
@@ -39,13 +39,13 @@ class Managed:
 
 
 @pytest.fixture
-def start_sim(ros_environment):
-    """Starts the simulator without autostart, with the given deployment."""
+def start(ros_environment):
+    """Starts a node without autostart, with the given deployment."""
     started: list[subprocess.Popen] = []
 
-    def start(deployment: Path) -> subprocess.Popen:
+    def start(name: str, deployment: Path) -> subprocess.Popen:
         parameters = ["-p", f"deployment:={deployment}", "-p", "autostart:=false"]
-        command = [sys.executable, "-m", "policy_bringup.nodes.sim_node", "--ros-args", *parameters]
+        command = [sys.executable, "-m", f"policy_bringup.nodes.{name}_node", "--ros-args", *parameters]
         started.append(subprocess.Popen(command, env=os.environ.copy()))
         return started[-1]
 
@@ -55,8 +55,8 @@ def start_sim(ros_environment):
         assert process.wait(timeout=10.0) == 0
 
 
-def test_a_node_waits_runs_stops_and_runs_again_as_its_manager_says(start_sim, listener):
-    start_sim(ROOT / "config" / "grasp.yaml")
+def test_a_node_waits_runs_stops_and_runs_again_as_its_manager_says(start, listener):
+    start("sim", DEPLOYMENT)
     managed = Managed(listener, "sim")
     assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
     heard: list[JointState] = []
@@ -74,8 +74,25 @@ def test_a_node_waits_runs_stops_and_runs_again_as_its_manager_says(start_sim, l
         listener.wait(gone, 10.0, "the end of the publisher")
 
 
-def test_a_refused_configuration_leaves_the_node_unconfigured(start_sim, listener, tmp_path: Path):
-    start_sim(tmp_path / "nowhere.yaml")
+def test_a_simulation_and_its_cameras_that_were_paused_go_on(start, listener):
+    heard: list[Image] = []
+    listener.node.create_subscription(Image, "camera/front/image_raw", heard.append, qos_profile_sensor_data)
+    for name in ("sim", "sim_camera"):
+        start(name, DEPLOYMENT)
+    managed = [Managed(listener, name) for name in ("sim", "sim_camera")]
+    for node in managed:
+        assert node.change(Transition.TRANSITION_CONFIGURE)
+    for _ in range(2):
+        for node in managed:
+            assert node.change(Transition.TRANSITION_ACTIVATE)
+        heard.clear()
+        listener.wait(lambda: len(heard) > 10, 30.0, "pictures")
+        for node in managed:
+            assert node.change(Transition.TRANSITION_DEACTIVATE)
+
+
+def test_a_refused_configuration_leaves_the_node_unconfigured(start, listener, tmp_path: Path):
+    start("sim", tmp_path / "nowhere.yaml")
     managed = Managed(listener, "sim")
     assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
     assert not managed.change(Transition.TRANSITION_CONFIGURE)

@@ -140,7 +140,7 @@ class ArmNode(BringupNode):
             command = self._arm.tick(now_ns)
             if command is not None:
                 self._send(command)
-        if self._home_wanted and self._home_throttle.due(now_ns):
+        if self._home_wanted:
             self._publish_home()
 
     def _press_gripper(self, now_ns: int) -> None:
@@ -180,6 +180,8 @@ class ArmNode(BringupNode):
 
     def _publish_home(self) -> None:
         assert self._sample is not None  # homing is refused before the first joint state
+        if not self._home_throttle.due(self._sample.stamp_ns):
+            return  # no two tables with one stamp: safety refuses the second
         if self._way is None or not self._home_engaged:
             # Not in charge: the way begins where the arm is now.
             self._way = Way("home", self._action, *self._arm.plan_home(self._action.dt_s))

@@ -70,6 +70,7 @@ class CameraNode(BringupNode):
 
     def start(self) -> None:
         """Starts one thread per camera."""
+        self._stopping.clear()
         self._threads = [
             threading.Thread(target=self._stream, args=item, daemon=True) for item in self._devices.items()
         ]

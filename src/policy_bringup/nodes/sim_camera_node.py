@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, get_args
 
 import numpy as np
@@ -73,11 +73,13 @@ class SimCameraNode(BringupNode):
 
     def start(self) -> None:
         """Begins to draw."""
-        self._thread.submit(self._run)
+        self._stopping.clear()
+        self._running = self._thread.submit(self._run)
 
     def stop(self) -> None:
         """Ends after the present picture."""
         self._stopping.set()
+        wait([self._running])
 
     def close(self) -> None:
         """Frees the renderer."""

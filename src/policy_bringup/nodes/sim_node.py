@@ -56,6 +56,7 @@ class SimNode(BringupNode):
 
     def start(self) -> None:
         """Time begins to pass."""
+        self._stopping.clear()
         self._physics = threading.Thread(target=self._run, daemon=True)
         self._physics.start()
 

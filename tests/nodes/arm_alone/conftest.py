@@ -51,6 +51,7 @@ class Bench:
         self.actions: list[Heard] = []
         self.joints = np.full(7, np.nan)
         self.arm: ArmNode
+        self.sim: SimNode
         self._hear(COMMAND, lambda message, info: self.commands.append(Heard(info["source_timestamp"], message)))
         self._hear(SAFE, lambda data, info: self.actions.append(Heard(info["source_timestamp"], data)), raw=True)
         self._hear(JOINTS, self._take_joints)
@@ -175,7 +176,7 @@ def bench(config_folder) -> Iterator[Bench]:
     bench, executor = Bench(), SingleThreadedExecutor()
     executor.add_node(bench.node)
     nodes = [ArmNode(), SimNode()]
-    bench.arm = nodes[0]
+    bench.arm, bench.sim = nodes
     for node in nodes:
         node.trigger_configure()
         assert node.refusal is None
