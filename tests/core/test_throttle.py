@@ -38,3 +38,10 @@ def test_a_clock_that_is_set_back_does_not_end_the_stream():
     throttle = Throttle(20)
     used(throttle, [10**12 + i * 50_000_000 for i in range(10)])
     assert len(used(throttle, [i * 50_000_000 for i in range(10)])) == 10
+
+
+@pytest.mark.parametrize("late", range(0, 100_000_001, 5_000_000))
+def test_a_sample_that_comes_late_is_not_used_twice(late: int):
+    throttle = Throttle(20)
+    used(throttle, [0, 50_000_000])
+    assert len(used(throttle, [100_000_000 + late] * 3)) == 1

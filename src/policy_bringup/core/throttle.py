@@ -12,9 +12,12 @@ class Throttle:
     def __init__(self, rate_hz: float) -> None:
         self._period_ns = round(1e9 / rate_hz)
         self._next_ns = 0
+        self._used_ns: int | None = None
 
     def due(self, stamp_ns: int) -> bool:
-        """True if the sample of this stamp is to be used."""
+        """True if the sample of this stamp is to be used; never twice in a row for the same one."""
+        if stamp_ns == self._used_ns:
+            return False
         if stamp_ns < self._next_ns - 2 * self._period_ns:
             self._next_ns = stamp_ns  # the clock was set back
         # Half a period early counts: stamps jitter, and waiting for the next one would halve the rate.
@@ -22,4 +25,5 @@ class Throttle:
             return False
         after_a_gap = stamp_ns > self._next_ns + self._period_ns
         self._next_ns = (stamp_ns if after_a_gap else self._next_ns) + self._period_ns
+        self._used_ns = stamp_ns
         return True

@@ -1,5 +1,7 @@
 """The way home, as the arm node offers it to safety."""
 
+from itertools import pairwise
+
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -29,4 +31,4 @@ def test_while_joint_states_pause_no_second_table_of_the_way_home_has_the_stamp_
     bench.sim.trigger_activate()
     told = len(stamps)
     bench.wait(lambda: len(stamps) >= told + 5, "the way home, again")
-    assert all(earlier < later for earlier, later in zip(stamps, stamps[1:], strict=False)), stamps
+    assert all(earlier < later for earlier, later in pairwise(stamps)), stamps
