@@ -43,15 +43,18 @@ class Operator:
         self.box = self.node.create_publisher(Bool, ESTOP, endpoints.profile(graph.topic(ESTOP).qos))
 
     def call(self, name: str, request, timeout_s: float = 10.0):
-        """Of any service of the graph."""
+        """Of any service of the graph; with its answer."""
+        future = self.ask(name, request, timeout_s)
+        wait(lambda: self.executor.spin_once(timeout_sec=0.02) or future.done(), timeout_s, f"answer of {name}")
+        return future.result()
+
+    def ask(self, name: str, request, timeout_s: float = 10.0):
+        """As `call`, without waiting for the answer."""
         if name not in self.clients:
             kind = endpoints.interface(graph.service(name).type)
             self.clients[name] = self.node.create_client(kind, name)
-        client = self.clients[name]
-        wait(client.service_is_ready, timeout_s, f"service {name}")
-        future = client.call_async(request)
-        wait(lambda: self.executor.spin_once(timeout_sec=0.02) or future.done(), timeout_s, f"answer of {name}")
-        return future.result()
+        wait(self.clients[name].service_is_ready, timeout_s, f"service {name}")
+        return self.clients[name].call_async(request)
 
     def arm(self, on: bool = True):
         return self.call("safety/arm", SetBool.Request(data=on))
