@@ -62,7 +62,8 @@ def assert_refused(bench: Bench, within: Within, spoil: Spoil, rules: tuple[str,
     assert {retry.rule, fallen.rule} <= set(rules), (retry, fallen)
     within("first bad table to RETRY", (retry.ns - bad[0].source_ns) / 1e6, VIOLATION_MS)
     if fallen.rule == "AGE" and fallen.ns < bad[TRIES - 1].source_ns:
-        good = [s for s in bench.recording.samples(ACTION, began_ns - 10**9, bad[0].source_ns) if s.frame != HOSTILE][-1]
+        before = bench.recording.samples(ACTION, began_ns - 10**9, bad[0].source_ns)
+        good = [sample for sample in before if sample.frame != HOSTILE][-1]
         assert (fallen.ns - good.source_ns) / 1e6 >= TIMEOUT_MS
     else:
         within("4th bad table to FALLBACK", (fallen.ns - bad[TRIES - 1].source_ns) / 1e6, VIOLATION_MS)
