@@ -122,6 +122,7 @@ class Bench:
             self.policy.behave()
         self.operator.press(False)
         wait(lambda: self.state not in ("", "INIT"), START_S, "a monitor")
+        wait(lambda: all(map(self.recording.newest, (JOINTS, SAFE, COMMAND))), START_S, "a robot and an arm node")
         self.let(0.3)
         for _ in range(100):
             if self.state == "ESTOP":

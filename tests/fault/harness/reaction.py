@@ -22,12 +22,13 @@ ESTOP_MS = 50.0
 
 
 def stopped(bench: Bench, since_ns: int, timeout_s: float = 8.0) -> Change:
-    """The transition with which the monitor stopped the arm; waits for it."""
+    """The transition with which the monitor stopped the arm; waits for it, and for what was said before it."""
 
     def found() -> Change | None:
         return next((change for change in bench.recording.changes(since_ns) if change.after in STOPPED), None)
 
     wait(found, timeout_s, "a stop")
+    bench.let(0.05)  # topics arrive each at its own pace
     change = found()
     assert change is not None
     return change
