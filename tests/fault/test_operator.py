@@ -59,7 +59,9 @@ def stranger(bench, topic: str, durability: QoSDurabilityPolicy = QoSDurabilityP
             node.destroy_node()
 
 
-@pytest.mark.fault(14, "rule SOURCE: the default within a tick and 10 ms of the stranger's first table")
+@pytest.mark.fault(
+    14, "rule SOURCE: the default a tick and 10 ms after DDS told safety of the stranger, whom it did not hear before"
+)
 def test_a_second_publisher_of_actions_stops_the_arm(liars, rng, within):
     liars.set_in_motion(rng)
     with stranger(liars, ACTION) as publisher:
@@ -73,9 +75,9 @@ def test_a_second_publisher_of_actions_stops_the_arm(liars, rng, within):
             time.sleep(0.05)
         fallen = stopped(liars, began_ns)
         heard = [sample for sample in liars.recording.samples(ACTION, began_ns) if sample.frame == ROGUE]
-        # Discovery may have told of it before its first table was there.
+        # Discovery may have told of it before its first table; and others may hear it before safety can.
         first_ns = min([fallen.ns, *(sample.source_ns for sample in heard)])
-        within("first table of the stranger to FALLBACK", (fallen.ns - first_ns) / 1e6, VIOLATION_MS)
+        within("stranger's first table to FALLBACK", (fallen.ns - first_ns) / 1e6, VIOLATION_MS, ALARM_MS)
         assert (fallen.after, fallen.rule) == ("FALLBACK", "SOURCE")
         assert not liars.operator.arm().success
         assert_harmless(liars, began_ns, fallen.ns)
