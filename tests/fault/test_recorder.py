@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from harness.bench import CONFIG, Bench, bench
 from harness.recording import COMMAND, spacing_ms, wait, waited
@@ -45,12 +46,13 @@ def recorded(next_domain, tmp_path_factory, module_rng) -> Iterator[Bench]:
             subprocess.run(["umount", "-l", str(dataset)], check=True)
 
 
-def _record(made: Bench) -> None:
+def _record_in_motion(made: Bench, rng: np.random.Generator) -> None:
     """Asks until it records: DDS may lose an answer of a recorder that has just begun to live."""
     since_ns = made.recording.mark("a recording is asked for")()
     for _ in range(10):
         made.operator.ask("recorder/start", Trigger.Request())
         if waited(lambda: _recorder_state(made, since_ns) == "recording", 6.0):
+            made.set_in_motion(rng)
             return
     raise AssertionError("no recording began")
 
@@ -59,9 +61,7 @@ def _record(made: Bench) -> None:
     19, "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late"
 )
 def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within):
-    recorded.recover()
-    _record(recorded)
-    recorded.set_in_motion(rng)
+    _record_in_motion(recorded, rng)
     began_ns = recorded.recording.mark("recorder SIGSTOP")()
     recorded.stack.children["recorder"].send_signal(signal.SIGSTOP)
     recorded.let(1.0)
@@ -71,9 +71,7 @@ def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within)
 
 @pytest.mark.fault(19, "recorder SIGKILL: motion goes on, no command is late")
 def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
-    recorded.recover()
-    _record(recorded)
-    recorded.set_in_motion(rng)
+    _record_in_motion(recorded, rng)
     began_ns = recorded.recording.mark("recorder SIGKILL")()
     recorded.stack.kill("recorder")
     try:
@@ -85,9 +83,7 @@ def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
 @pytest.mark.skipif(not MAY_MOUNT, reason="mounting a small file system needs root")
 @pytest.mark.fault(19, "disk full: the recording fails with a sentence; motion goes on, no command is late")
 def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
-    recorded.recover()
-    _record(recorded)
-    recorded.set_in_motion(rng)
+    _record_in_motion(recorded, rng)
     began_ns = recorded.recording.mark("the disk fills")()
     dataset = recorded.folder / "demos"
     fill = dataset / "others.bin"
