@@ -28,11 +28,14 @@ class Learn:
     course: tyro.conf.Positional[str]
     """Name of a file under config/train/ (e.g. grasp), or a path to one."""
     work: Path | None = None
-    """Folder for everything on the way; by default build/learn/<course>."""
+    """Folder for everything on the way; by default build/learn/<course>, or <course>_seed_<seed>."""
     out: Path | None = None
-    """Folder of the bundle; by default models/policies/<course>. An older one stays until the new one is complete."""
+    """Folder of the bundle; by default models/policies/<course>, with a seed <work>/<course>. An older one stays until
+    the new one is complete."""
     workers: int = os.cpu_count() or 1
     """Processes for what is played."""
+    seed: int | None = None
+    """Draws scenes, split and weights anew, to see how much of the result was luck."""
 
     def __call__(self) -> int:
         """Prints the report; 130 if it was interrupted."""
@@ -41,12 +44,13 @@ class Learn:
         from policy_bringup.pipeline.summary import TABLE_FILE
 
         file = _course_path(self.course)
-        work = self.work or Path("build") / "learn" / file.stem
-        out = self.out or file.parents[2] / "models" / "policies" / file.stem
+        drawn = "" if self.seed is None else f"_seed_{self.seed}"
+        work = self.work or Path("build") / "learn" / f"{file.stem}{drawn}"
+        out = self.out or (work if drawn else file.parents[2] / "models" / "policies") / file.stem
         with stoppable() as stop, _Bars(STAGES) as bars:
             ears = Ears(bars.begin, bars.done, lambda at: bars.done(at.step, at.steps, words(at)), stop)
             try:
-                Course(file, work, out, self.workers, f"policy {shlex.join(sys.argv[1:])}", ears).run()
+                Course(file, work, out, self.workers, f"policy {shlex.join(sys.argv[1:])}", ears, self.seed).run()
             except (Interrupted, KeyboardInterrupt) as interrupted:
                 print(str(interrupted) or f"{work}: stopped; the same command goes on from there")
                 return INTERRUPTED

@@ -10,8 +10,11 @@ import yaml
 
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError, LearningError
+from policy_bringup.episodes.journal import load_journal
 from policy_bringup.episodes.layout import episodes
+from policy_bringup.episodes.splits import SPLIT_FILE
 from policy_bringup.inference.bundle import load_bundle
+from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.inference.onnx_policy import load_policy
 from policy_bringup.learning.train import Interrupted
 from policy_bringup.pipeline.course import STAGES, Course, Ears, publish
@@ -139,6 +142,20 @@ def test_asked_to_stop_it_keeps_what_it_has_and_says_so(site, tmp_path):
         Course(file, tmp_path / "work", tmp_path / "out", 1, "policy learn grasp", ears).run()
     assert len(episodes(tmp_path / "work" / "demos")) == 1
     assert told == [1]
+
+
+def test_another_seed_draws_other_scenes_and_other_weights_and_its_bundle_says_so(course, site, tmp_path):
+    listener = Listener(ends_before="calibration")
+    file = site / "config" / "train" / "grasp.yaml"
+    change(file, patience_s=6.0)
+    with pytest.raises(Interruption):
+        Course(file, tmp_path, tmp_path / "out", 2, ears=listener.ears, seed=1000).run()
+    made, other = (read_manifest(work / "bundle" / MANIFEST_FILE).provenance for work in (tmp_path, course[0]))
+    assert made.configuration != other.configuration
+    notes = {load_journal(folder).note for folder in episodes(tmp_path / "demos")}
+    assert notes == {f"self-play seed {seed}" for seed in range(1000, 1000 + DEMONSTRATIONS)}
+    assert yaml.safe_load((tmp_path / "demos" / SPLIT_FILE).read_text())["seed"] == 1000
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimisation"]["seed"] == 1000
 
 
 def test_demonstrations_of_another_configuration_are_not_mixed_with_new_ones(course, site, tmp_path):

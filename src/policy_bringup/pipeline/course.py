@@ -8,8 +8,9 @@ it whole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -79,16 +80,24 @@ class Ears:
 class Course:
     """One course: `file` below config/train/, everything it makes in `work`, the bundle in `out` in the end.
 
-    workers: processes for what is played. Raises ConfigError for what the files say.
+    workers: processes for what is played. seed: another draw of everything that is drawn than the file's: scenes of the
+    demonstrations, split, weights. Raises ConfigError for what the files say.
     """
 
     def __init__(
-        self, file: Path, work: Path, out: Path, workers: int, command: str = "", ears: Ears | None = None
-    ) -> None:
+        self, file: Path, work: Path, out: Path, workers: int, command: str = "", ears: Ears | None = None,
+        seed: int | None = None,
+    ) -> None:  # fmt: skip
         self._config = load(file, CourseConfig)
         self._folder = file.parent.parent
-        self._training = load_train_config(file.parent / self._config.training)
-        self._files = (file, file.parent / self._config.training)
+        files = (file, file.parent / self._config.training)
+        self._configuration_sha256 = files_sha256(files)
+        redrawn: tuple[str, ...] = ()
+        if seed is not None:
+            self._config = replace(self._config, seed=seed)
+            redrawn = (f"optimisation.seed={seed}",)
+            self._configuration_sha256 = sha256(f"{self._configuration_sha256} {redrawn}".encode()).hexdigest()
+        self._training = load_train_config(files[1], redrawn)
         self._work, self._out, self._workers, self._command = work, out, workers, command
         self._ears = ears or Ears()
         self._stack = load_stack(self._folder, self._config.deployment)
@@ -187,7 +196,7 @@ class Course:
             self._contract,
             bundling.fingerprint_of(frames, self._contract, alignment_of(folders)),
             dataset_sha256=train_part.sha256,
-            configuration_sha256=files_sha256(self._files),
+            configuration_sha256=self._configuration_sha256,
             opset=OPSET,
         )
 
