@@ -7,7 +7,8 @@ from policy_bringup.episodes.stop_story import DEFAULTS, RULES, WIDTH, headline,
 from policy_bringup.episodes.stops import Answer, Ending, Episode, Scene, Stop
 
 STOP = Stop(
-    Change("policy", "RETRY", "FALLBACK", "AGE", "age by arrival 0.260 s is above its limit 0.250 s", "age by arrival",
+    Change("policy", "RETRY", "FALLBACK", "AGE", "age of the action by arrival 0.260 s is above its limit 0.250 s",
+           "age of the action by arrival",
            0.26012345, 0.25),
     1_700_000_000_123_456_789,
     3.456,
@@ -31,8 +32,9 @@ def test_a_story_tells_when_what_how_fast_why_what_was_done_and_how_it_ended():
         "RETRY -> FALLBACK",
         "before Policy had driven the arm for 3.2 s; the tool was told to move at 0.214 m/s, panda_joint2 was the "
         "fastest joint, at 0.62 rad/s.",
-        "what The actions came too late, or not at all: \"age by arrival 0.260 s is above its limit 0.250 s\" "
-        "(rule AGE: age by arrival 0.2601 against 0.25).",
+        "what The actions came too late, or not at all: "
+        "\"age of the action by arrival 0.260 s is above its limit 0.250 s\" "
+        "(rule AGE: age of the action by arrival 0.2601 against 0.25).",
         "safety Of 37 verdicts in the 2 s before, 7 were refusals (4 ABRUPTNESS, 3 AGE). It repeated the last safe "
         "action 3 times (RETRY), then went to the safe default. The command stood still after 0.05 s, the tool 6 mm "
         "from where it had been.",

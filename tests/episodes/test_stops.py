@@ -233,7 +233,7 @@ def test_a_stop_record_is_told_from_its_measured_joint_states(broken):
         )
         for t in times
     ]
-    change = Change("policy", "ACTIVE", "FALLBACK", "STATE", "stale", "age by stamp", 0.11, 0.1)
+    change = Change("policy", "ACTIVE", "FALLBACK", "STATE", "stale", "age of the joint state by stamp", 0.11, 0.1)
     record = StopRecord(
         **{"change": change, "wall_ns": time.time_ns(), "stamp_ns": 5, "now_ns": 6, "action_stamp_ns": 7, "tries": 2},
         **{"driver": "policy", "driven_s": 3.0, "fallback": "stop", "joints": ("a", "b"), "units": ("m",) * 3},

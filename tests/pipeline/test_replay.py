@@ -149,13 +149,13 @@ FAULTS: dict[str, tuple[Change, str, str, float]] = {
     "NaN in the action": (bent_action(with_nan), "FINITE", "is not finite", 0.25),
     "teleport": (bent_action(shifted(1, 0.2)), "ABRUPTNESS", "tool.y", 0.25),
     "through the table": (bent_action(shifted(2, -1.0)), "BOUNDS", "tool.z", 0.25),
-    "stamps from the future": (bent_action(hour_ahead), "AGE", "age by stamp", 0.25),
+    "stamps from the future": (bent_action(hour_ahead), "AGE", "age of the action by stamp", 0.25),
     "columns permuted": (bent_action(renamed), "TABLE", "columns of the action", 0.25),
     "unsure": (bent_action(unsure), "UNCERTAINTY", "uncertainty", 0.25),
     "policy silent": (silenced, "AGE", "policy has fallen silent", 0.3),
     "NaN in the joint state": (bent_joints(lambda values: values * np.nan), "STATE", "not finite", 0.02),
     "a joint beyond its limit": (bent_joints(lambda values: values + 3.0), "BREACH", "is above its limit", 0.02),
-    "joint states missing": (unmeasured, "STATE", "age by", 0.13),
+    "joint states missing": (unmeasured, "STATE", "age of the joint state by", 0.13),
 }
 """What is changed in the bag, the rule and the words that must name it, and how long the arm may go on, s."""
 

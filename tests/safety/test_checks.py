@@ -209,8 +209,11 @@ def test_an_action_is_neither_too_old_nor_from_the_future_by_either_clock(bench,
 def test_the_sentence_names_the_clock_and_the_age(bench):
     b = bench().ready()
     reason = judged(b, received_ns=b.now_ns - 490 * MS)
-    assert reason.sentence == "age by arrival 0.500 s is above its limit 0.250 s"
-    assert judged(b, stamp_ns=b.stamp_ns + 110 * MS).sentence == "age by stamp -0.100 s is below its limit -0.020 s"
+    assert reason.sentence == "age of the action by arrival 0.500 s is above its limit 0.250 s"
+    assert (
+        judged(b, stamp_ns=b.stamp_ns + 110 * MS).sentence
+        == "age of the action by stamp -0.100 s is below its limit -0.020 s"
+    )
 
 
 def test_a_chunk_whose_steps_all_lie_in_the_past_is_refused(bench):

@@ -127,7 +127,10 @@ def test_arming_with_a_stale_state_is_refused_with_the_reason(bench):
     for _ in range(11):
         b.tick(measure=False)
     reply = b.step(Arm(True))
-    assert (reply.accepted, reply.sentence) == (False, "age by stamp 0.110 s is above its limit 0.100 s")
+    assert (reply.accepted, reply.sentence) == (
+        False,
+        "age of the joint state by stamp 0.110 s is above its limit 0.100 s",
+    )
 
 
 def test_arming_selects_the_source_of_the_highest_priority(bench):

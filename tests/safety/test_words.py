@@ -34,7 +34,7 @@ def test_what_is_wrong_with_an_action_is_said_in_these_words(bench):
         ({"values": np.full((16, 8), np.nan)}, "a number of the action is not finite"),
         ({"times_s": -np.arange(16.0)}, times),
         ({"stamp_ns": old}, "the stamp of the action is not newer than that of the last accepted one"),
-        ({"received_ns": b.now_ns - 990 * MS}, "age by arrival 1.060 s is above its limit 0.250 s"),
+        ({"received_ns": b.now_ns - 990 * MS}, "age of the action by arrival 1.060 s is above its limit 0.250 s"),
         ({"uncertainty": None}, "the uncertainty of the action is missing or not finite"),
         ({"uncertainty": np.full(16, 0.75)}, "uncertainty 0.750  is above its limit 0.500 "),
         ({"target": np.array([0.5, 0.5, 0.3, 0, 0, 0, 0.04, 10])}, "tool.y 0.500 m is above its limit 0.400 m"),

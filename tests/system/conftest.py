@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,6 +77,22 @@ def listener(ros_environment) -> Iterator[Listener]:
     yield listener
     listener.close()
     rclpy.try_shutdown()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with a deployment of its own: configuration to change, models to read."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    return tmp_path
+
+
+@pytest.fixture
+def small_site(site: Path) -> Path:
+    """With pictures so small that any machine draws them in time, whatever else it has to do."""
+    deployment = site / "config" / "grasp.yaml"
+    deployment.write_text(deployment.read_text().replace("128", "32"))
+    return site
 
 
 @pytest.fixture

@@ -20,15 +20,17 @@ from policy_bringup.episodes.motion import RecordedMotion, read_motion
 from policy_bringup.sim.kinesthetic import Kinesthetic, record_kinesthetic
 from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
 SEED = 4
 
 
-def test_a_motion_led_by_hand_is_made_again_without_it_and_recorded_anew(deploy, tmp_path: Path):
-    contract = load_deployment(CONFIG / "grasp.yaml")[0].contract
-    folder, outcome = record_kinesthetic(Kinesthetic(CONFIG, tmp_path / "hand", backend="raycast"), SEED)
+def test_a_motion_led_by_hand_is_made_again_without_it_and_recorded_anew(deploy, small_site: Path, tmp_path: Path):
+    config = small_site / "config"
+    deployment = config / "grasp.yaml"
+    contract = load_deployment(deployment)[0].contract
+    folder, outcome = record_kinesthetic(Kinesthetic(config, tmp_path / "hand", backend="raycast"), SEED)
     assert outcome.success
-    with deploy(source="replay", bundle=folder, episodes=2, record=tmp_path / "clean") as runner:
+    choices = {"deployment": deployment, "source": "replay", "bundle": folder}
+    with deploy(**choices, episodes=2, record=tmp_path / "clean") as runner:
         ending = runner.wait(120.0)
     assert ending is not None
     assert (ending.node, ending.code) == ("trial", 0)
@@ -78,13 +80,14 @@ class Operator:
 
 
 def test_at_its_end_the_arm_is_held_until_disarmed_and_from_there_it_does_not_begin_again(
-    deploy, listener, tmp_path: Path
+    deploy, listener, small_site: Path, tmp_path: Path
 ):
     """Of a motion that ends before the cube is reached."""
-    run_selfplay(SelfPlay(CONFIG, tmp_path / "short", 1, patience_s=2.0, backend="raycast"))
+    config = small_site / "config"
+    run_selfplay(SelfPlay(config, tmp_path / "short", 1, patience_s=2.0, backend="raycast"))
     (folder,) = episodes(tmp_path / "short")
     operator = Operator(listener)
-    with deploy(source="replay", bundle=folder) as runner:
+    with deploy(deployment=config / "grasp.yaml", source="replay", bundle=folder) as runner:
         operator.waits(lambda: operator.driver == "policy", "the armed policy")
         operator.waits(lambda: "the motion is over" in operator.sentence, "the end of the motion")
         assert operator.driver == "policy"

@@ -123,7 +123,8 @@ def _age(m: Memory, item: ActionChunk | Measured, timeout_s: float, rule: Rule) 
     for clock, age_ns in (("stamp", m.stamp_now_ns - item.stamp_ns), ("arrival", m.now_ns - item.received_ns)):
         age_s = max(-(10**18), min(10**18, age_ns)) / 1e9  # a hostile stamp is too large for a float
         if not youngest_s <= age_s <= timeout_s:
-            return outside(rule, Column(f"age by {clock}", "s"), age_s, youngest_s, timeout_s)
+            what = "action" if rule is Rule.AGE else "joint state"
+            return outside(rule, Column(f"age of the {what} by {clock}", "s"), age_s, youngest_s, timeout_s)
     return None
 
 
