@@ -145,7 +145,8 @@ def main(choice: Nominal) -> int:
         if choice.teleop > there:
             teleop(choice, choice.teleop - there)
     print(
-        f"python benchmarks/replay.py {' '.join(str(choice.folder / kind) for kind in ('expert', 'policy', 'teleop'))}"
+        "python benchmarks/replay.py --nominal "
+        + " ".join(str(choice.folder / kind) for kind in ("expert", "policy", "teleop"))
     )
     return 0
 
