@@ -838,7 +838,6 @@ def fallen(bench):
 
 def test_it_resumes_after_ten_good_proposals_over_a_second(fallen):
     assert resumed(fallen(), every=12) == 10
-    assert resumed(fallen(), every=11, proposals=11) == 11 or resumed(fallen(), every=11) == 10
     assert resumed(fallen(resume_time_s=0.0), every=1) == 10
     b = fallen(resume_time_s=0.99)
     assert resumed(b, every=11) == 10
@@ -846,6 +845,22 @@ def test_it_resumes_after_ten_good_proposals_over_a_second(fallen):
     assert (record.who, record.reason.rule) == ("monitor", Rule.RESUME)
     assert resumed(fallen(resume_time_s=1.0), every=10) == 11
     assert resumed(fallen(auto_resume=False)) is None
+
+
+def test_the_time_of_resuming_is_over_on_the_very_tick(fallen):
+    b = fallen(resume_time_s=0.99)
+    verdicts = b.ticks(100, lambda i: b.propose())
+    assert states(verdicts) == [*["FALLBACK"] * 99, "ACTIVE"]
+
+
+def test_what_was_good_before_the_arming_does_not_count_for_resuming(bench):
+    b = bench(auto_resume=True, resume_time_s=0.0).active()
+    b.step(Arm(False))
+    b.ticks(12, lambda i: b.propose())
+    assert b.step(Arm(True)).accepted
+    b.ticks(4, lambda i: bad(b))
+    assert b.last.state is State.FALLBACK
+    assert resumed(b, every=1) == 10
 
 
 def test_resuming_starts_over_after_a_rejection(fallen):
@@ -879,6 +894,13 @@ def test_resuming_wants_whole_chunks(fallen):
     values = np.tile(b.last.output, (16, 1))
     values[15, 0] = 9.0
     assert resumed(b, values=values) is None
+
+
+def test_an_arm_that_stands_outside_of_its_bounds_is_held_at_them(bench):
+    b = bench()
+    b.follows, b.pose = False, b.pose + only(1, 0.45)
+    b.ticks(3)
+    assert (b.last.state, b.last.output[1], b.last.output[0]) == (State.READY, 0.4, b.pose[0])
 
 
 def test_resuming_counts_the_selected_source_only(fallen):

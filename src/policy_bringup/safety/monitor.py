@@ -95,7 +95,7 @@ class SafetyMonitor:
         dt_s = min(max(gap_s, period_s / 2), 2 * period_s)
         lag_ns = self._lag(gap_s - 2 * period_s, dt_s) if State.READY < m.state < State.FALLBACK else 0
         echo = m.reference.value if m.echo is None else m.echo
-        echo_ns = now_ns if m.echo is None or m.alike(m.reference.value, echo) else m.echo_ns
+        echo_ns = now_ns if m.alike(m.reference.value, echo) else m.echo_ns
         self._set(now_ns=now_ns, ticked_ns=now_ns, stamp_now_ns=stamp_now_ns, dt_s=dt_s, lag_ns=lag_ns)
         self._set(echo=echo, echo_ns=echo_ns)
         self._set(hazard=checks.hazard(self._m, gap_s))
