@@ -7,7 +7,9 @@ KILTED := .venv-kilted
 PIP_INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 # These run whole nodes, which need the processors for themselves; everything else runs in two processes.
-ROS_TESTS := tests/console tests/nodes tests/system
+ROS_TESTS := tests/console tests/nodes tests/system tests/fault
+# So long at most; which mutants it leaves out, if any, is another choice for every commit.
+MUTATION_S := 480
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
 .PHONY: grasp train test lint mutation faults soak fuzz models opengl clean
@@ -20,9 +22,10 @@ train: $(JAZZY)/learning.stamp
 	$(JAZZY)/bin/policy learn grasp $(ARGS)
 
 test: opengl lint $(KILTED)/test.stamp
-	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --ignore=tests/fault --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
+	$(JAZZY)/bin/python -m pytest $(ROS_TESTS:%=--ignore=%) --numprocesses 2 --dist loadfile $(COVERAGE) $(ARGS)
+	$(JAZZY)/bin/python tests/mutation/run.py --seconds $(MUTATION_S)
 	$(JAZZY)/bin/python -m pytest $(ROS_TESTS) -m "not soak" $(ARGS)
-	$(KILTED)/bin/python -m pytest tests/nodes tests/system -m "not soak" $(ARGS)
+	$(KILTED)/bin/python -m pytest tests/nodes tests/system tests/fault -m "not soak" $(ARGS)
 	$(JAZZY)/bin/python -m pytest tests/system/test_soak.py -m soak $(ARGS)
 
 lint: $(JAZZY)/test.stamp

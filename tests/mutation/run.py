@@ -73,14 +73,18 @@ class Baseline:
             self.lines[item.nodeid] = reached
 
     def order(self, mutant: Mutant, killers: Counter[tuple[str, object]]) -> list[str]:
-        """The tests that reach the mutant (its file, where it changes the import): the best killers first."""
+        """The tests that may notice the mutant, the best killers first. In a function: those that reach it. What runs
+        at import may be noticed by a test that runs no line of the file, as one of a table or of a dataclass's fields:
+        all of them, those that do run one first."""
         file, places = str(mutant.file), places_of(mutant)
         changed = {(file, n) for n in mutant.lines}
-        if not mutant.at_import:
-            chosen = [test for test, lines in self.lines.items() if lines & changed]
-        else:
-            chosen = [test for test, lines in self.lines.items() if any(name == file for name, _ in lines)]
-        return sorted(chosen, key=lambda test: ([-killers[test, place] for place in places], self.seconds[test]))
+        chosen = [test for test, lines in self.lines.items() if mutant.at_import or lines & changed]
+
+        def key(test: str) -> tuple[list[int], bool, float]:
+            stranger = all(name != file for name, _ in self.lines[test])
+            return [-killers[test, place] for place in places], stranger, self.seconds[test]
+
+        return sorted(chosen, key=key)
 
 
 class Forking:
