@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import yaml
 
-from policy_bringup.core.errors import LearningError
+from policy_bringup.core.errors import ConfigError, LearningError
 from policy_bringup.core.fingerprints import code_version, contract_sha256
 from policy_bringup.learning.augment import augment
 from policy_bringup.learning.batch import Batch
@@ -26,7 +26,7 @@ from policy_bringup.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from policy_bringup.learning.config import TrainConfig, plain
+from policy_bringup.learning.config import TrainConfig, build_train_config, plain
 from policy_bringup.learning.dataset import Dataset, batches
 from policy_bringup.learning.distributed import Ranks
 from policy_bringup.learning.families import make_policy
@@ -78,7 +78,8 @@ class Run:
         self._augmenting = torch.Generator()
         kept = load_checkpoint(folder)
         if kept is not None:
-            check_same_run(folder, kept, plain(config), self._data)
+            begun = replace(kept, config=_completed(kept.config, folder))
+            check_same_run(folder, begun, plain(config), self._data)
         self.course = Course() if kept is None else kept.course
         self._best = {} if kept is None else kept.best
         self._begin(kept)
@@ -255,6 +256,14 @@ class Run:
             f"step {self.course.step + 1}: the loss is {loss:g}: {reason}; lower learning_rate or set gradient_clip; "
             f"the checkpoint in {self._folder}, if there is one, is from before"
         )
+
+
+def _completed(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a run was begun with, and the defaults of the keys that have been added since: they change nothing."""
+    try:
+        return plain(build_train_config(config, str(folder)))
+    except ConfigError:
+        return config  # the comparison with what is wanted now names the key
 
 
 def _device(config: TrainConfig) -> torch.device:
