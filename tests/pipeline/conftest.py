@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from policy_bringup.core.errors import ObservationError
+from policy_bringup.inference.manifest import Fingerprint
+from policy_bringup.inference.watched import WatchedPolicy
 from policy_bringup.pipeline.attempt import PLAIN, Attempt
 from policy_bringup.pipeline.evaluate import Evaluation, Plan
 from policy_bringup.pipeline.play import expert
@@ -94,8 +96,8 @@ def out(tmp_path) -> Path:
     return tmp_path / "out"
 
 
-class Seeing:
-    """The expert, but it looks at both cameras: refuses black pictures, and doubts for good once a picture leaps."""
+class Leaping:
+    """The expert, but it looks at both cameras, and doubts for good once a picture leaps."""
 
     def __init__(self, contract, robot):
         self._expert, self._last, self._leap = load_expert(contract, robot), {}, 0.0
@@ -108,18 +110,29 @@ class Seeing:
 
     def predict(self, observation):
         seen = {camera: pixels[-1].astype(float) for camera, pixels in observation.images.items()}
-        black = [camera for camera, picture in seen.items() if picture.mean() < 1.0]
-        if black:
-            raise ObservationError(f"camera {black[0]} is black")
         leaps = [float(np.abs(seen[camera] - last).mean()) for camera, last in self._last.items()]
         self._last, self._leap = seen, max(self._leap, *leaps, 0.0) if leaps else 0.0
         chunk = self._expert.predict(observation)
         return replace(chunk, uncertainty=np.full(len(chunk.times_s), self._leap / 100.0))
 
 
+class Seeing(WatchedPolicy):
+    """The same, watched by a single rule: it refuses black pictures."""
+
+    def __init__(self, policy):
+        blank = {image.camera: (0.0,) * 64 for image in policy.contract.observation.images}
+        super().__init__(policy, Fingerprint(blank, (0.0,) * len(policy.contract.observation.state)))
+
+    def predict(self, observation):
+        for camera, pixels in observation.images.items():
+            if pixels[-1].mean() < 1.0:
+                raise ObservationError(f"camera {camera} is black")
+        return self.unwatched.predict(observation)
+
+
 def seeing(stack):
     """Safety stops it above a doubt of 0.25: a leap of 25 grey levels on average."""
-    return Seeing(stack.deployment.contract, stack.robot), 0.25
+    return Seeing(Leaping(stack.deployment.contract, stack.robot)), 0.25
 
 
 class Moody:

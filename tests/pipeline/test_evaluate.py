@@ -87,14 +87,31 @@ def test_faults_begin_in_motion_and_are_noticed_by_a_policy_that_looks(seeing):
             assert fault.onset_s <= plain.time_s - 1.0
     found = {detection.name: detection for detection in figures(evaluation).detections}
     assert found["black"].stopped.count == found["swapped"].stopped.count == 1
-    assert found["black"].auc == found["swapped"].auc == 1.0
+    assert (found["black"].refused.count, found["swapped"].refused.count) == (1, 0)
+    assert found["black"].refusal_s.worst == found["black"].delay_s.worst
+    assert found["swapped"].refusal_s.worst is None
     assert 0.1 < found["black"].delay_s.median < 0.5
     assert found["black"].travel_m.worst < 0.3
 
 
+def test_the_same_faults_are_played_with_the_network_alone_for_as_long_as_the_undisturbed_episode(seeing):
+    """Its black pictures too: what it thinks of them is then its own doubt, and no refusal that counts as infinite."""
+    evaluation, _ = seeing
+    assert set(evaluation.network) == {"black", "swapped"}
+    for name, attempts in evaluation.network.items():
+        (alone,), (watched,), plain = attempts, evaluation.attempts[name], evaluation.plain[0]
+        assert (alone.seed, alone.condition, alone.onset_s) == (watched.seed, name, watched.onset_s)
+        assert (alone.unanswered, alone.stop) == (0, None)
+        assert watched.time_s < alone.time_s <= plain.time_s
+        assert evaluation.threshold < alone.doubt < 10.0
+    assert evaluation.unguarded == {}
+    for detection in figures(evaluation).detections:
+        assert (detection.doubted.count, detection.doubted.trials, detection.auc) == (1, 1, 1.0)
+
+
 def test_progress_counts_up_to_the_end(seeing):
     evaluation, heard = seeing
-    played = 2 + 4 + len(evaluation.strips)
+    played = 2 + 4 + 2 + len(evaluation.strips)
     assert heard[-1] == (played, played)
     assert [done for done, _ in heard] == list(range(1, played + 1))
     assert all(done <= total for done, total in heard)
