@@ -153,7 +153,7 @@ def confidence_words(confidence: Calibration | str) -> str:
     """The expected calibration error, or why there is none."""
     if isinstance(confidence, str):
         return f"not judged: {confidence}"
-    return f"expected calibration error {confidence.error * 100:.1f} points"
+    return f"expected calibration error {confidence.error * 100:.1f} points, in {len(confidence.bins)} bins"
 
 
 def _over_topics(evaluation: Evaluation) -> dict[str, str]:
