@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,9 +141,10 @@ class Run:
 
     def step(self, batch: Batch) -> float:
         """One step of the optimiser; returns the loss of the whole batch. Raises LearningError if it is not finite."""
-        how, course = self._how, self.course
+        how, course, began_s = self._how, self.course, time.perf_counter()
         torch.manual_seed(self._drawn(0))
         batch = augment(batch, self._config.augmentation, self._augmenting.manual_seed(self._drawn(1)))
+        course.augmented_s += time.perf_counter() - began_s
         with torch.autocast(self._device.type, torch.bfloat16, enabled=how.bf16):
             parts = self._policy(on_device(batch, self._device))
         part = parts["loss"] * self._share
@@ -159,6 +161,7 @@ class Run:
         self._optimiser.zero_grad(set_to_none=True)
         course.step, course.loss_sum, course.loss_steps = course.step + 1, course.loss_sum + loss, course.loss_steps + 1
         self._average.follow(self._policy, course.step)
+        course.stepped_s += time.perf_counter() - began_s
         return loss
 
     def judge_if_due(self, history: History | None) -> None:
@@ -238,6 +241,7 @@ class Run:
             "spent_min": course.spent_s / 60.0,
             "samples_per_s": course.step * self._how.batch_size / max(course.spent_s, 1e-9),
             "waiting": course.waited_s / max(course.spent_s, 1e-9),
+            "step_shares": course.step_shares(),
             "data_sha256": self._data,
             "code_version": code_version(),
             "torch": torch.__version__,
