@@ -85,6 +85,13 @@ def learn(name: str, config: TrainConfig, parts: Parts, folder: Path) -> Trained
         return train(parts.train, parts.validation, config, folder, lambda at: progress.update(bar, completed=at.step))
 
 
+def head_config(head: str, minutes: float) -> TrainConfig:
+    """Only the pose is learned, and only the pose says which checkpoint is the best and when to end."""
+    only_pose = ("model.members=1", "model.action_weight=0.0", "model.pose_weight=1.0", "model.pretrain_steps=0")
+    changes = (f"model.pooling={head}", *only_pose, f"optimisation.budget_min={minutes}")
+    return load_train_config(ROOT / "config" / "train" / "bc_spatial.yaml", changes)
+
+
 def success(trained: Trained, parts: Parts, folder: Path, choice: Families) -> Rate:
     """Of the policy, in closed loop, over the first of the evaluation's scenes."""
     moments = np.linspace(0, len(parts.validation) - 1, 8).astype(np.int64)
@@ -128,10 +135,7 @@ def main(choice: Families) -> int:
     Console().print(table)
     heads = Table("head", "pose error cm", title=f"{choice.pose_minutes:g} minutes each, episodes of the test part")
     for head in HEADS:
-        changes = (f"model.pooling={head}", "model.members=1", "model.pose_weight=1.0", "model.pretrain_steps=1000000",
-                   f"optimisation.budget_min={choice.pose_minutes}")  # fmt: skip
-        config = load_train_config(ROOT / "config" / "train" / "bc_spatial.yaml", changes)
-        policy = learn(head, config, parts, choice.out / f"pose_{head}").policy
+        policy = learn(head, head_config(head, choice.pose_minutes), parts, choice.out / f"pose_{head}").policy
         assert isinstance(policy, BcSpatial)
         report["pose_error_cm"][head] = pose_error_cm(policy, parts.test)
         heads.add_row(head, f"{report['pose_error_cm'][head]:.2f}")

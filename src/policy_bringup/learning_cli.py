@@ -153,6 +153,11 @@ def _print_result(trained: Trained) -> None:
         f"{trained.folder}: {why[trained.ending]} after {metrics['steps']} steps and {metrics['spent_min']:.1f} min; "
         f"best at step {metrics['best_step']}, with a validation loss of {metrics['validation']['loss']:.4f}"
     )
+    shares = metrics["step_shares"]
+    if shares:  # none of a run that was finished before they were counted
+        print(
+            f"of its steps' time: {shares['waiting']:.1%} waiting for data, {shares['augmentation']:.1%} augmentation"
+        )
 
 
 def _print_findings(findings: tuple[Finding, ...], console: Console | None = None) -> None:

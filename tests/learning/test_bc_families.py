@@ -1,4 +1,6 @@
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def make(contract, normaliser):
         return make_policy(family, contract, replace(SMALL[family], **changes), normaliser)
 
     return made
+
+
+@pytest.fixture
+def project() -> Path:
+    return Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -234,6 +241,33 @@ def test_the_loss_is_the_sum_of_its_parts(make, batch):
     assert parts["loss"].item() == pytest.approx((parts["action"] + 0.5 * parts["pose"]).item(), rel=1e-5)
 
 
+def test_a_policy_that_learns_the_pose_alone_is_judged_by_the_pose_alone(make, dataset, batch):
+    policy = make("bc_spatial", action_weight=0.0, pose_weight=2.0)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    trained(policy, dataset, 3)
+    moved = {name.split(".")[0] for name, p in policy.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"eyes", "pose_heads"}
+    for mode in (policy.train(), policy.eval()):
+        parts = mode(batch)
+        assert parts["loss"].item() == pytest.approx(2.0 * parts["pose"].item(), rel=1e-6)
+        assert parts["action"].item() > 0.0
+
+
+def test_the_weight_of_the_action_counts_in_training_and_judging_alike(make, batch):
+    policy = make("bc_spatial", action_weight=0.25, pose_weight=0.5)
+    for mode in (policy.train(), policy.eval()):
+        parts = mode(batch)
+        expected = 0.25 * parts["action"].item() + 0.5 * parts["pose"].item()
+        assert parts["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_head_of_the_comparison_learns_and_is_judged_by_the_pose_alone(project):
+    benchmark = runpy.run_path(str(project / "benchmarks" / "families.py"))
+    for head in benchmark["HEADS"]:
+        model = benchmark["head_config"](head, 3.0).model
+        assert (model.pooling, model.action_weight, model.pose_weight, model.pretrain_steps) == (head, 0.0, 1.0, 0)
+
+
 def test_pretraining_moves_the_encoders_before_the_heads(make, dataset):
     policy = make("bc_spatial", pretrain_steps=3)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
@@ -300,6 +334,8 @@ def test_another_familys_configuration_is_refused(contract, normaliser):
         ("bc_spatial", {"pooling": "mean"}, "spatial_softmax, fully_connected, max_pool"),
         ("bc_spatial", {"members": 0}, "from 1 to 10"),
         ("bc_spatial", {"channels": []}, "at least one"),
+        ("bc_spatial", {"action_weight": -0.1}, "from 0 to 100"),
+        ("bc_spatial", {"action_weight": 0.0}, "or nothing is learned"),
         ("bc_cnn", {"channels": [8, 8]}, "a list of 4"),
         ("bc_resnet", {"reach": 0.5}, "from 1 to 10"),
     ],

@@ -41,6 +41,12 @@ def test_everything_comes_back(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert torch.equal(*moments)
 
 
+def test_shares_are_of_the_steps_time_with_the_waiting_for_their_data() -> None:
+    course = Course(spent_s=100.0, waited_s=1.0, stepped_s=9.0, augmented_s=2.5)
+    assert course.step_shares() == {"waiting": 0.1, "augmentation": 0.25}
+    assert Course(waited_s=1.0).step_shares() == {}
+
+
 def test_a_folder_without_a_run_holds_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path) is None
     assert load_checkpoint(tmp_path / "absent") is None

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from policy_bringup.core.errors import ConfigError, EpisodeError, PolicyBringupError
-from policy_bringup.learning.checkpoint import load_checkpoint
+from policy_bringup.learning.checkpoint import load_checkpoint, save_checkpoint
 from policy_bringup.learning.config import load_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.train import train
@@ -72,6 +72,31 @@ def test_a_run_says_how_it_ended(command: Train, capsys: pytest.CaptureFixture[s
     assert f"{command.out}: all steps are made after 10 steps and 0.0 min; best at step 10" in said.out
     assert said.err == ""
     assert json.loads((command.out / "metrics.json").read_text())["episodes"] == {"train": 3, "validation": 1}
+
+
+def test_at_its_end_a_run_says_what_share_of_its_steps_went_into_waiting_and_into_augmentation(
+    command: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    shares = json.loads((command.out / "metrics.json").read_text())["step_shares"]
+    assert 0.0 < shares["augmentation"] < 1.0
+    assert 0.0 <= shares["waiting"] < 1.0 - shares["augmentation"]
+    assert (
+        f"of its steps' time: {shares['waiting']:.1%} waiting for data, {shares['augmentation']:.1%} augmentation"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_run_that_ended_before_they_were_counted_says_nothing_of_shares(
+    command: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    kept = load_checkpoint(command.out)
+    kept.course.stepped_s = kept.course.augmented_s = 0.0
+    save_checkpoint(command.out, kept)
+    capsys.readouterr()
+    assert command() == 0
+    assert "of its steps' time" not in capsys.readouterr().out
 
 
 def test_changes_on_the_command_line_reach_the_run(command: Train) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from policy_bringup.core.errors import EpisodeError, LearningError
 from policy_bringup.core.types import Contract
-from policy_bringup.learning.checkpoint import load_checkpoint
+from policy_bringup.learning.checkpoint import load_checkpoint, save_checkpoint
 from policy_bringup.learning.config import TrainConfig, build_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.normalise import Normaliser
@@ -220,6 +220,29 @@ def test_a_finished_run_is_returned_without_another_step(
     again = train(*parts, configured(), whole, lambda at: steps.append(at.step))
     assert steps == []
     assert same(again.policy.state_dict(), load_trained(whole, contract).state_dict())
+
+
+def test_a_run_that_was_begun_before_a_key_was_added_goes_on_with_its_default(
+    parts: tuple[Dataset, Dataset], whole: Path, contract: Contract, tmp_path: Path
+) -> None:
+    kept = load_checkpoint(whole)
+    assert kept.config["model"].pop("action_weight") == 1.0
+    save_checkpoint(tmp_path, kept)
+    again = train(*parts, configured(), tmp_path)
+    assert same(again.policy.state_dict(), load_trained(whole, contract).state_dict())
+    other = {**SMALL, "model": {**SMALL["model"], "action_weight": 0.5}}
+    with pytest.raises(LearningError, match=r"begun with model.action_weight 1.0, and now it is 0\.5"):
+        train(*parts, build_train_config(other, "test"), tmp_path)
+
+
+def test_a_run_that_was_begun_with_a_key_that_is_gone_names_it(
+    parts: tuple[Dataset, Dataset], whole: Path, tmp_path: Path
+) -> None:
+    kept = load_checkpoint(whole)
+    kept.config["model"]["depth"] = 3
+    save_checkpoint(tmp_path, kept)
+    with pytest.raises(LearningError, match=r"begun with model.depth 3, and now it is absent"):
+        train(*parts, configured(), tmp_path)
 
 
 def test_a_loaded_policy_predicts_what_the_trained_one_did(

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from policy_bringup.core.errors import ObservationError
+from policy_bringup.core.tensor_names import STATE_INPUT, image_input
+from policy_bringup.core.types import Contract
+from policy_bringup.inference.bundle import write_bundle
+from policy_bringup.inference.graph import Graph
+from policy_bringup.inference.manifest import Fingerprint, Provenance, Uncertainty
+from policy_bringup.inference.parity import PARITY_FILE, make_samples, save_samples
+from policy_bringup.inference.providers import CPU_PROVIDER
+from policy_bringup.inference.watched import WatchedPolicy
 from policy_bringup.pipeline.attempt import PLAIN, Attempt
 from policy_bringup.pipeline.evaluate import Evaluation, Plan
 from policy_bringup.pipeline.play import expert
@@ -94,8 +103,8 @@ def out(tmp_path) -> Path:
     return tmp_path / "out"
 
 
-class Seeing:
-    """The expert, but it looks at both cameras: refuses black pictures, and doubts for good once a picture leaps."""
+class Leaping:
+    """The expert, but it looks at both cameras, and doubts for good once a picture leaps."""
 
     def __init__(self, contract, robot):
         self._expert, self._last, self._leap = load_expert(contract, robot), {}, 0.0
@@ -108,18 +117,29 @@ class Seeing:
 
     def predict(self, observation):
         seen = {camera: pixels[-1].astype(float) for camera, pixels in observation.images.items()}
-        black = [camera for camera, picture in seen.items() if picture.mean() < 1.0]
-        if black:
-            raise ObservationError(f"camera {black[0]} is black")
         leaps = [float(np.abs(seen[camera] - last).mean()) for camera, last in self._last.items()]
         self._last, self._leap = seen, max(self._leap, *leaps, 0.0) if leaps else 0.0
         chunk = self._expert.predict(observation)
         return replace(chunk, uncertainty=np.full(len(chunk.times_s), self._leap / 100.0))
 
 
+class Seeing(WatchedPolicy):
+    """The same, watched by a single rule: it refuses black pictures."""
+
+    def __init__(self, policy):
+        blank = {image.camera: (0.0,) * 64 for image in policy.contract.observation.images}
+        super().__init__(policy, Fingerprint(blank, (0.0,) * len(policy.contract.observation.state)))
+
+    def predict(self, observation):
+        for camera, pixels in observation.images.items():
+            if pixels[-1].mean() < 1.0:
+                raise ObservationError(f"camera {camera} is black")
+        return self.unwatched.predict(observation)
+
+
 def seeing(stack):
     """Safety stops it above a doubt of 0.25: a leap of 25 grey levels on average."""
-    return Seeing(stack.deployment.contract, stack.robot), 0.25
+    return Seeing(Leaping(stack.deployment.contract, stack.robot)), 0.25
 
 
 class Moody:
@@ -173,3 +193,73 @@ def small_config(tmp_path_factory, config_folder) -> Path:
     text = text.replace("width: 128, height: 128", "width: 24, height: 24")
     path.write_text(text.replace("height: 128, width: 128", "height: 24, width: 24"))
     return root / "config"
+
+
+def hover_graph(contract: Contract) -> bytes:
+    """Stay where the tool is, fingers open, surely: pictures are read and not used."""
+    action, names = contract.action, contract.observation.names
+    weights = np.zeros((len(names), len(action.names)), np.float32)
+    offset = np.zeros(len(action.names), np.float32)
+    for column in action.names[:6]:
+        weights[names.index(column), action.names.index(column)] = 1.0
+    offset[action.names.index("gripper.width")] = 0.08
+    size = (1, action.steps, len(action.names))
+    constants = {"w": weights, "b": offset, "size": np.array(size), "uncertainty": np.zeros(size[:2], np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["state", "w"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["row"]),
+        helper.make_node("Expand", ["row", "size"], ["action"]),
+    ]
+    images = [
+        helper.make_tensor_value_info(f"image.{i.camera}", TensorProto.UINT8, (1, 1, i.height, i.width, 3))
+        for i in contract.observation.images
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "hover",
+        [*images, helper.make_tensor_value_info("state", TensorProto.FLOAT, (1, 1, len(names)))],
+        [
+            helper.make_tensor_value_info("action", TensorProto.FLOAT, size),
+            helper.make_tensor_value_info("uncertainty", TensorProto.FLOAT, size[:2]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def hover_samples(model: bytes, contract: Contract) -> bytes:
+    """What it answers to one black moment."""
+    feeds = {
+        image_input(i.camera): np.zeros((1, 1, i.height, i.width, 3), np.uint8) for i in contract.observation.images
+    }
+    feeds[STATE_INPUT] = np.zeros((1, 1, len(contract.observation.state)), np.float32)
+    answers = {f"input.{name}": array for name, array in feeds.items()}
+    answers |= {
+        f"output.{name}": a for name, a in Graph(model, contract, (CPU_PROVIDER,), 1, "hover").run(feeds).items()
+    }
+    return save_samples(make_samples(answers, contract, "hover"))
+
+
+CALIBRATED = Uncertainty("ensemble", 0.123, 0.05, 40)
+
+
+@pytest.fixture(scope="session")
+def hovering():
+    """Writes a bundle whose policy stays where it is; calibrated, unless told otherwise."""
+
+    def write(folder, contract, *, uncertainty=CALIBRATED, files=None):
+        model = hover_graph(contract)
+        cameras = {image.camera: (0.0,) * 64 for image in contract.observation.images}
+        return write_bundle(
+            folder,
+            contract=contract,
+            uncertainty=uncertainty,
+            fingerprint=Fingerprint(cameras, (0.0,) * 14),
+            provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
+            opset=17,
+            parity_max_abs_error=0.0,
+            model=model,
+            files={PARITY_FILE: hover_samples(model, contract), **(files or {})},
+        )
+
+    return write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from policy_bringup.bundle_cli import Compress
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ContractError
 from policy_bringup.core.types import Contract
@@ -20,7 +22,7 @@ from policy_bringup.learning.bc_spatial import BcSpatialConfig
 from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
 from policy_bringup.learning.families import make_policy
 from policy_bringup.learning.normalise import Normaliser
-from policy_bringup.pipeline import bundling, compress
+from policy_bringup.pipeline import bundling, compress, play
 
 ROOT = Path(__file__).resolve().parents[2]
 MOMENTS = 6
@@ -33,6 +35,10 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="module")
 def frames(contract: Contract) -> Frames:
+    return noise(contract)
+
+
+def noise(contract: Contract) -> Frames:
     rng = np.random.default_rng(1)
     images = {
         image.camera: rng.integers(0, 256, (MOMENTS, image.height, image.width, 3), dtype=np.uint8)
@@ -45,6 +51,10 @@ def frames(contract: Contract) -> Frames:
 
 @pytest.fixture(scope="module")
 def old(contract: Contract, frames: Frames, tmp_path_factory) -> Bundle:
+    return untrained(tmp_path_factory.mktemp("old") / "bundle", contract, frames)
+
+
+def untrained(folder: Path, contract: Contract, frames: Frames) -> Bundle:
     """A network as it comes out of training's export, only that it has not learned anything."""
     torch.manual_seed(0)
     config = BcSpatialConfig(members=2, channels=(8, 8), hidden=64)
@@ -56,7 +66,7 @@ def old(contract: Contract, frames: Frames, tmp_path_factory) -> Bundle:
     batch = Batch(images, state, action, torch.ones(MOMENTS, steps, dtype=torch.bool))
     cameras = {image.camera: (128.0,) * 64 for image in contract.observation.images}
     return bundling.bundle(
-        tmp_path_factory.mktemp("old") / "bundle", export_onnx(policy), parity_samples(policy, batch), contract,
+        folder, export_onnx(policy), parity_samples(policy, batch), contract,
         Fingerprint(cameras, (0.0,) * len(contract.observation.state)),
         dataset_sha256="d" * 64, configuration_sha256="c" * 64, opset=OPSET,
     )  # fmt: skip
@@ -85,6 +95,42 @@ def test_it_has_to_be_calibrated_anew(old, tmp_path):
     manifest = compress.compress(old, "fp16", tmp_path / "small").bundle.manifest
     assert manifest.uncertainty.calibration_episodes == 0
     assert manifest.uncertainty.threshold == PROVISIONAL_THRESHOLD
+
+
+@pytest.fixture
+def deployment(small_config: Path, tmp_path: Path) -> Path:
+    """With pictures just large enough for a network."""
+    shutil.copytree(small_config, tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    path = tmp_path / "config" / "grasp.yaml"
+    path.write_text(path.read_text().replace("24", "32"))
+    return path
+
+
+def test_the_command_plays_both_bundles_and_shows_success_size_and_error_of_each(
+    deployment, tmp_path, capsys, monkeypatch
+):
+    """One scene each, with a network that has learned nothing: what counts is that both were played."""
+    monkeypatch.setenv("COLUMNS", "200")
+    contract = load_deployment(deployment)[0].contract
+    untrained(tmp_path / "old", contract, noise(contract))
+    command = Compress(tmp_path / "old", tmp_path / "small", "fp16", deployment=str(deployment), episodes=1, workers=1)
+    assert command() == 0
+    printed = capsys.readouterr().out
+    before, after = (next(line for line in printed.splitlines() if name in line) for name in (" before ", " after "))
+    for line, folder in ((before, "old"), (after, "small")):
+        assert "0 of 1: 0.0 % (0.0 to 79.3 %)" in line
+        assert f" {(tmp_path / folder / 'policy.onnx').stat().st_size / 1000:.0f} " in line
+    assert "calibrate it with `policy calibrate" in printed
+    assert load_bundle(tmp_path / "small", contract).manifest.uncertainty.calibration_episodes == 0
+
+
+def test_success_is_that_of_scenes_of_the_evaluation_with_the_threshold_off(small_config, policies, monkeypatch):
+    """Whoever is always in doubt would be stopped at once; without the threshold the scene is done."""
+    monkeypatch.setattr(play, "bundle", lambda folder: policies["moody"])
+    command = Compress(Path("moody"), Path("out"), deployment=str(small_config / "grasp.yaml"), episodes=2, workers=1)
+    found = command._success(Path("moody"))
+    assert (found.count, found.trials) == (1, 2)  # where the object lies to the left, it reaches beside it
 
 
 def test_above_the_limit_of_error_nothing_is_written(old, tmp_path, monkeypatch):

@@ -2,14 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from policy_bringup.core.errors import ConfigError
-from policy_bringup.core.types import Contract
-from policy_bringup.inference.bundle import write_bundle
-from policy_bringup.inference.manifest import Fingerprint, Provenance, Uncertainty
 from policy_bringup.pipeline import play
 from policy_bringup.pipeline.evaluate import Plan, evaluate
 from policy_bringup.pipeline.failures import failure_class
@@ -87,14 +82,31 @@ def test_faults_begin_in_motion_and_are_noticed_by_a_policy_that_looks(seeing):
             assert fault.onset_s <= plain.time_s - 1.0
     found = {detection.name: detection for detection in figures(evaluation).detections}
     assert found["black"].stopped.count == found["swapped"].stopped.count == 1
-    assert found["black"].auc == found["swapped"].auc == 1.0
+    assert (found["black"].refused.count, found["swapped"].refused.count) == (1, 0)
+    assert found["black"].refusal_s.worst == found["black"].delay_s.worst
+    assert found["swapped"].refusal_s.worst is None
     assert 0.1 < found["black"].delay_s.median < 0.5
     assert found["black"].travel_m.worst < 0.3
 
 
+def test_the_same_faults_are_played_with_the_network_alone_for_as_long_as_the_undisturbed_episode(seeing):
+    """Its black pictures too: what it thinks of them is then its own doubt, and no refusal that counts as infinite."""
+    evaluation, _ = seeing
+    assert set(evaluation.network) == {"black", "swapped"}
+    for name, attempts in evaluation.network.items():
+        (alone,), (watched,), plain = attempts, evaluation.attempts[name], evaluation.plain[0]
+        assert (alone.seed, alone.condition, alone.onset_s) == (watched.seed, name, watched.onset_s)
+        assert (alone.unanswered, alone.stop) == (0, None)
+        assert watched.time_s < alone.time_s <= plain.time_s
+        assert evaluation.threshold < alone.doubt < 10.0
+    assert evaluation.unguarded == {}
+    for detection in figures(evaluation).detections:
+        assert (detection.doubted.count, detection.doubted.trials, detection.auc) == (1, 1, 1.0)
+
+
 def test_progress_counts_up_to_the_end(seeing):
     evaluation, heard = seeing
-    played = 2 + 4 + len(evaluation.strips)
+    played = 2 + 4 + 2 + len(evaluation.strips)
     assert heard[-1] == (played, played)
     assert [done for done, _ in heard] == list(range(1, played + 1))
     assert all(done <= total for done, total in heard)
@@ -121,51 +133,10 @@ def test_a_plan_that_makes_no_sense_is_refused_before_anything_is_played(moody_p
         evaluate(replace(moody_plan, **changes), lambda _done, _total: pytest.fail("something was played"))
 
 
-def hover_graph(contract: Contract) -> bytes:
-    """Stay where the tool is, fingers open, surely: pictures are read and not used."""
-    action, names = contract.action, contract.observation.names
-    weights = np.zeros((len(names), len(action.names)), np.float32)
-    offset = np.zeros(len(action.names), np.float32)
-    for column in action.names[:6]:
-        weights[names.index(column), action.names.index(column)] = 1.0
-    offset[action.names.index("gripper.width")] = 0.08
-    size = (1, action.steps, len(action.names))
-    constants = {"w": weights, "b": offset, "size": np.array(size), "uncertainty": np.zeros(size[:2], np.float32)}
-    nodes = [
-        helper.make_node("MatMul", ["state", "w"], ["product"]),
-        helper.make_node("Add", ["product", "b"], ["row"]),
-        helper.make_node("Expand", ["row", "size"], ["action"]),
-    ]
-    images = [
-        helper.make_tensor_value_info(f"image.{i.camera}", TensorProto.UINT8, (1, 1, i.height, i.width, 3))
-        for i in contract.observation.images
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "hover",
-        [*images, helper.make_tensor_value_info("state", TensorProto.FLOAT, (1, 1, len(names)))],
-        [
-            helper.make_tensor_value_info("action", TensorProto.FLOAT, size),
-            helper.make_tensor_value_info("uncertainty", TensorProto.FLOAT, size[:2]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-
-
-def test_a_bundle_is_evaluated_with_its_own_threshold_and_cameras(small_config, tmp_path):
+def test_a_bundle_is_evaluated_with_its_own_threshold_and_cameras(small_config, hovering, tmp_path):
     contract = play.load_stack(small_config).deployment.contract
-    written = write_bundle(
-        tmp_path / "hover",
-        contract=contract,
-        uncertainty=Uncertainty("ensemble", 0.123, 0.05, 40),
-        fingerprint=Fingerprint({i.camera: (0.0,) * 64 for i in contract.observation.images}, (0.0,) * 14),
-        provenance=Provenance("d" * 64, "c" * 64, "a" * 40),
-        opset=17,
-        parity_max_abs_error=0.0,
-        model=hover_graph(contract),
-    )
-    policy = play.bundle(written.folder)
+    hovering(tmp_path / "hover", contract)
+    policy = play.bundle(tmp_path / "hover")
     plan = Plan(small_config, "hover", policy, episodes=2, faults=("frozen",), backend="raycast", patience_s=1.0)
     evaluation = evaluate(plan)
     assert (evaluation.threshold, evaluation.cameras) == (0.123, ("front", "wrist"))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from policy_bringup.pipeline.figures import GROUPS, figures, spread, unhindered
+from policy_bringup.pipeline.figures import GROUPS, faulted_doubts, figures, sound_doubts, spread, unhindered
 from policy_bringup.sim.trace import Stop
 
 FIRST = 1_000_000
@@ -102,11 +102,42 @@ def test_a_fault_is_noticed_only_after_it_began(make_attempt, stopped, make_eval
         make_attempt(seed=FIRST + 4, doubt=0.1, travel_m=9.0, **common),
     ]
     (found,) = figures(make_evaluation({"plain": plain, "frozen": frozen})).detections
+    assert (found.doubted.trials, found.auc) == (0, None)  # nobody asked the network alone
     assert (found.stopped.count, found.stopped.trials, found.succeeded) == (2, 5, 1)
     assert (found.delay_s.median, found.delay_s.worst) == (pytest.approx(0.7), 1.0)
     assert (found.travel_m.median, found.travel_m.worst) == (pytest.approx(0.1), 0.15)
-    # Of the good doubts 0, 0.1, ... 0.4: below inf 5, 0.35 4, 2 5, 0 none and one level, 0.1 one and one level.
-    assert found.auc == pytest.approx((5 + 4 + 5 + 0.5 + 1.5) / 25)
+
+
+def test_refusals_by_rule_are_counted_apart_from_stops_for_doubt(make_attempt, stopped, make_evaluation):
+    common = {"condition": "frozen", "onset_s": 1.0}
+    frozen = [
+        stopped("AGE", 1.4, seed=FIRST, unanswered=2, doubt=math.inf, **common),
+        stopped("AGE", 2.6, seed=FIRST + 1, unanswered=2, doubt=math.inf, **common),
+        stopped("UNCERTAINTY", 4.0, seed=FIRST + 2, unanswered=1, doubt=2.0, **common),
+        stopped("AGE", 1.5, seed=FIRST + 3, **common),  # silent, and nobody knows why
+        stopped("AGE", 0.5, seed=FIRST + 4, unanswered=2, **common),  # before the fault
+    ]
+    (found,) = figures(make_evaluation({"plain": [make_attempt()], "frozen": frozen})).detections
+    assert (found.stopped.count, found.refused.count, found.refused.trials) == (4, 2, 5)
+    assert (found.refusal_s.median, found.refusal_s.worst) == (pytest.approx(1.0), pytest.approx(1.6))
+    assert found.delay_s.worst == 3.0
+
+
+def test_doubt_as_a_detector_is_that_of_the_network_alone(make_attempt, stopped, make_evaluation):
+    """Refusals by rule, which count as infinite doubt, neither help nor hurt it."""
+    plain = [make_attempt(seed=FIRST + i, doubt=0.1 * i) for i in range(4)]
+    plain += [stopped("UNCERTAINTY", seed=FIRST + 4, doubt=1.1)]
+    plain += [make_attempt(seed=FIRST + 5, unanswered=1, doubt=math.inf)]
+    unguarded = [make_attempt(seed=FIRST + 4, doubt=1.5)]
+    common = {"condition": "black", "onset_s": 1.0}
+    black = [stopped("AGE", 1.3, seed=FIRST, unanswered=3, doubt=math.inf, **common)]
+    alone = [make_attempt(seed=FIRST + i, doubt=doubt, **common) for i, doubt in enumerate((0.15, 1.2, 1.5))]
+    evaluation = make_evaluation({"plain": plain, "black": black}, unguarded, network={"black": tuple(alone)})
+    assert sound_doubts(evaluation) == pytest.approx([0.0, 0.1, 0.2, 0.3, 1.5])
+    assert faulted_doubts(evaluation) == {"black": [0.15, 1.2, 1.5]}
+    (found,) = figures(evaluation).detections
+    assert (found.doubted.count, found.doubted.trials) == (2, 3)
+    assert found.auc == pytest.approx((2 + 4 + 4.5) / 15)
 
 
 def test_a_stop_at_the_very_onset_counts(make_attempt, make_evaluation):

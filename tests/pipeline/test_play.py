@@ -67,6 +67,21 @@ def test_swapped_cameras_are_stopped_for_doubt_and_without_a_threshold_they_are_
     assert unguarded.success  # the expert does not need the pictures that it doubts
 
 
+def test_without_its_watch_the_network_answers_to_a_black_camera_and_only_doubts(seeing):
+    job = Job(FIRST, "black", onset_s=0.8, unguarded=True, unwatched=True)
+    alone = seeing.play(job).attempt
+    assert (alone.unanswered, alone.stop, alone.success) == (0, None, True)
+    assert seeing.threshold < alone.doubt < 10.0
+    assert seeing.play(replace(job, unguarded=False)).attempt.stop.rule == "UNCERTAINTY"
+    assert not job.counts
+
+
+def test_a_job_may_have_less_patience_than_its_setting(seeing, plain):
+    short = seeing.play(Job(FIRST, patience_s=1.0)).attempt
+    assert not short.success
+    assert 0.5 < short.time_s <= 1.0 < plain.attempt.time_s
+
+
 def test_a_frozen_camera_changes_nothing_before_its_onset(seeing, plain):
     """Nor does it stop this policy, which does not notice."""
     attempt = seeing.play(Job(FIRST, "frozen", onset_s=1.5)).attempt

@@ -57,8 +57,10 @@ def rich(make_attempt, stopped, make_evaluation):
     }
     pictures = {"front": (thumbnail(500_000_000, np.zeros((8, 8, 3), np.uint8)),)}
     strips = (Strip(plain[0], pictures), Strip(plain[18], pictures))
-    unguarded = [make_attempt(seed=FIRST + 19)]
-    return make_evaluation(attempts, unguarded, strips=strips, skipped={"swapped": "one camera <only>"})
+    unguarded = [make_attempt(seed=FIRST + 19, doubt=1.4)]
+    alone = {"black": (make_attempt(condition="black", seed=FIRST, onset_s=1.0, success=False, doubt=0.165),)}
+    skipped = {"swapped": "one camera <only>"}
+    return make_evaluation(attempts, unguarded, strips=strips, skipped=skipped, network=alone)
 
 
 def test_the_three_files_say_the_same(rich, out):
@@ -80,6 +82,9 @@ def test_the_data_holds_every_episode_as_plain_json(rich, out):
     assert (black["condition"], black["doubt"], black["class"]) == ("black", None, "monitor")
     doubted = data["episodes"][19]
     assert doubted["success_with_threshold_off"] is True
+    assert doubted["doubt_with_threshold_off"] == 1.4
+    (alone,) = data["episodes_of_the_network_alone"]
+    assert (alone["condition"], alone["doubt"]) == ("black", 0.165)
     assert "success_with_threshold_off" not in data["episodes"][0]
     assert data["figures"]["effects"][0]["pairs"]["lost"] == 1
     assert "taken_ms" not in black
@@ -97,6 +102,19 @@ def test_the_page_is_one_sound_file_without_script_or_network(rich, out):
     assert "<pushed>" not in text
     assert "&lt;pushed&gt;" in text
     assert "one camera &lt;only&gt;" in text
+
+
+def test_rules_and_doubt_are_reported_apart_each_with_its_own_figures(rich, out):
+    """Of the doubts of 19 good ones, 0 to 0.17 by 0.01 and 1.4, that of the black camera is above 17."""
+    text = write_report(rich, out).text
+    faults = text.split("## Camera faults, from a random moment of motion on")[1].split("\n## How")[0]
+    whole, refused, alone = faults.split("\n## ")
+    assert "| 1 of 1: 100.0 % (20.7 to 100.0 %) | 0 | median 1 s, 90 % within 1 s, worst 1 s |" in whole
+    assert refused.startswith("Of these stops, those because the policy refused the pictures by rule\n")
+    assert "| 1 of 1: 100.0 % (20.7 to 100.0 %) | median 1 s, 90 % within 1 s, worst 1 s |" in refused
+    assert alone.startswith("The same faults, noticed by the network's doubt alone")
+    assert "| 0 of 1: 0.0 % (0.0 to 79.3 %) | 0.895 |" in alone
+    assert "AUC" not in whole + refused
 
 
 def test_the_page_shows_failures_with_their_class(rich, out):

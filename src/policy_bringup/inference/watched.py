@@ -66,6 +66,14 @@ class WatchedPolicy:
         return self._policy.contract
 
     @property
+    def unwatched(self) -> Policy:
+        """The policy itself, which has an answer to everything: for measuring what its uncertainty alone would notice.
+
+        Not for a robot.
+        """
+        return self._policy
+
+    @property
     def provider(self) -> str:
         """What the policy runs on."""
         return self._provider

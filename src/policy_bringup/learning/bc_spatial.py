@@ -39,8 +39,10 @@ class BcSpatialConfig(EnsembleConfig):
     pooling: how maps become numbers, two per map: their feature points; or a fully connected layer on 8 x 8 cells of
     each map, by means (fully_connected) or by maxima (max_pool). temperature: of the spatial softmax; at 1 the first
     points all lie in the middle and learning begins slowly. hidden: units of the two layers of the head; dropout:
-    behind each. pose_weight: of the extra loss "pose", for telling from the pictures alone where the tool will be at
-    the end of the chunk. pretrain_steps: so many first steps train on that loss alone.
+    behind each. action_weight: of the loss "action", 0 for a policy that shall learn nothing but the pose. pose_weight:
+    of the extra loss "pose", for telling from the pictures alone where the tool will be at the end of the chunk. Both
+    weigh alike in training and in judging: what is not learned may not choose the best checkpoint either.
+    pretrain_steps: so many first steps train on the pose alone, while they are judged as all others.
     """
 
     channels: tuple[int, ...] = bounded(1, 512, default=(16, 32, 32))
@@ -48,12 +50,15 @@ class BcSpatialConfig(EnsembleConfig):
     temperature: float = bounded(0.01, 100.0, default=0.1)
     hidden: int = bounded(1, 4096, default=256)
     dropout: float = bounded(0.0, 0.9, default=0.0)
+    action_weight: float = bounded(0.0, 100.0, default=1.0)
     pose_weight: float = bounded(0.0, 100.0, default=0.0)
     pretrain_steps: int = bounded(0, 1_000_000, default=0)
 
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("channels: must name at least one convolution")
+        if self.action_weight == self.pose_weight == 0.0:
+            raise ValueError("action_weight: may be 0 only beside a pose_weight above 0, or nothing is learned")
 
 
 class BcSpatial(Ensemble):
@@ -77,7 +82,8 @@ class BcSpatial(Ensemble):
             )
 
         super().__init__(contract, config, normaliser, encoder, head)
-        self.pose_weight, self.pretrain_steps = config.pose_weight, config.pretrain_steps
+        self.action_weight, self.pose_weight = config.action_weight, config.pose_weight
+        self.pretrain_steps = config.pretrain_steps
         self._commanded = _position(contract.action.names)
         self._measured = _position(contract.observation.names)
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
@@ -92,12 +98,13 @@ class BcSpatial(Ensemble):
         features = self.features(batch.images)
         action = self.action_loss(features, batch)
         if not self.pose_heads:
-            return {"loss": action}
+            return {"loss": self.action_weight * action}
         pose = self._pose_loss(features, batch)
-        loss = action + self.pose_weight * pose
+        # Of weight 0, the heads still get a gradient, of zero: every process has the same gradients.
+        loss = self.action_weight * action + self.pose_weight * pose
         if self.training:
             if self.steps_trained < self.pretrain_steps:
-                loss = pose + 0.0 * action  # the heads get a gradient, of zero: every process has the same gradients
+                loss = pose + 0.0 * action
             self.steps_trained += 1
         return {"loss": loss, "action": action.detach(), "pose": pose.detach()}
 

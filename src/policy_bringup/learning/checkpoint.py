@@ -33,7 +33,8 @@ Weights = dict[str, Tensor]
 
 @dataclass(slots=True)
 class Course:
-    """How far a run has come. spent_s: over all its starts; waited_s: of that, for data.
+    """How far a run has come. spent_s: over all its starts; waited_s: of that, for data; stepped_s: in its steps, once
+    their data was there; augmented_s: of that, for augmentation.
 
     loss_sum, loss_steps: since the last validation. best_score is that of the step best_step; `stale` validations came
     after it. history: one row of figures per validation.
@@ -43,12 +44,21 @@ class Course:
     validated_step: int = -1
     spent_s: float = 0.0
     waited_s: float = 0.0
+    stepped_s: float = 0.0
+    augmented_s: float = 0.0
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_score: float | None = None
     best_step: int = 0
     stale: int = 0
     history: tuple[dict[str, float], ...] = ()
+
+    def step_shares(self) -> dict[str, float]:
+        """Which part of its steps' time, from asking for data on, went into what, 0..1; empty before the first step."""
+        if not self.stepped_s:
+            return {}
+        whole_s = self.waited_s + self.stepped_s
+        return {"waiting": self.waited_s / whole_s, "augmentation": self.augmented_s / whole_s}
 
 
 @dataclass(slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 import yaml
 
-from policy_bringup.core.errors import LearningError
+from policy_bringup.core.errors import ConfigError, LearningError
 from policy_bringup.core.fingerprints import code_version, contract_sha256
 from policy_bringup.learning.augment import augment
 from policy_bringup.learning.batch import Batch
@@ -26,7 +27,7 @@ from policy_bringup.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from policy_bringup.learning.config import TrainConfig, plain
+from policy_bringup.learning.config import TrainConfig, build_train_config, plain
 from policy_bringup.learning.dataset import Dataset, batches
 from policy_bringup.learning.distributed import Ranks
 from policy_bringup.learning.families import make_policy
@@ -78,7 +79,8 @@ class Run:
         self._augmenting = torch.Generator()
         kept = load_checkpoint(folder)
         if kept is not None:
-            check_same_run(folder, kept, plain(config), self._data)
+            begun = replace(kept, config=_completed(kept.config, folder))
+            check_same_run(folder, begun, plain(config), self._data)
         self.course = Course() if kept is None else kept.course
         self._best = {} if kept is None else kept.best
         self._begin(kept)
@@ -139,9 +141,10 @@ class Run:
 
     def step(self, batch: Batch) -> float:
         """One step of the optimiser; returns the loss of the whole batch. Raises LearningError if it is not finite."""
-        how, course = self._how, self.course
+        how, course, began_s = self._how, self.course, time.perf_counter()
         torch.manual_seed(self._drawn(0))
         batch = augment(batch, self._config.augmentation, self._augmenting.manual_seed(self._drawn(1)))
+        course.augmented_s += time.perf_counter() - began_s
         with torch.autocast(self._device.type, torch.bfloat16, enabled=how.bf16):
             parts = self._policy(on_device(batch, self._device))
         part = parts["loss"] * self._share
@@ -158,6 +161,7 @@ class Run:
         self._optimiser.zero_grad(set_to_none=True)
         course.step, course.loss_sum, course.loss_steps = course.step + 1, course.loss_sum + loss, course.loss_steps + 1
         self._average.follow(self._policy, course.step)
+        course.stepped_s += time.perf_counter() - began_s
         return loss
 
     def judge_if_due(self, history: History | None) -> None:
@@ -237,6 +241,7 @@ class Run:
             "spent_min": course.spent_s / 60.0,
             "samples_per_s": course.step * self._how.batch_size / max(course.spent_s, 1e-9),
             "waiting": course.waited_s / max(course.spent_s, 1e-9),
+            "step_shares": course.step_shares(),
             "data_sha256": self._data,
             "code_version": code_version(),
             "torch": torch.__version__,
@@ -255,6 +260,14 @@ class Run:
             f"step {self.course.step + 1}: the loss is {loss:g}: {reason}; lower learning_rate or set gradient_clip; "
             f"the checkpoint in {self._folder}, if there is one, is from before"
         )
+
+
+def _completed(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a run was begun with, and the defaults of the keys that have been added since: they change nothing."""
+    try:
+        return plain(build_train_config(config, str(folder)))
+    except ConfigError:
+        return config  # the comparison with what is wanted now names the key
 
 
 def _device(config: TrainConfig) -> torch.device:

@@ -12,6 +12,7 @@ from policy_bringup.pipeline.statistics import Rate, falling_fit, rate
 
 LEAST = 20
 BINS = 5
+ONE_BIN = "one bin: not informative, the doubt gives nearly all episodes the same confidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,19 @@ def calibration(doubts: Sequence[float], successes: Sequence[bool]) -> Calibrati
     """Of episodes in order of their seeds; or, in words, why there is nothing to say.
 
     An episode's confidence is the success rate that a falling curve, fitted to the other half of the episodes (every
-    second one), shows at its doubt: no episode is judged by a curve that knows it. Bins are of equal width; the error
-    is that of Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
+    second one), shows at its doubt: no episode is judged by a curve that knows it. Bins hold as many episodes each, as
+    far as episodes of one confidence stay together: those of equal width would nearly all be empty where most episodes
+    succeed. The error is that of Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
+    2015. A single bin only compares the means of both halves, which are nearly the same whatever the doubt says.
     """
     if len(doubts) < LEAST:
         return f"needs {LEAST} episodes or more"
     if len(set(doubts)) == 1:
         return "every episode has the same uncertainty"
     confidence = _confidence(np.array(doubts), np.array(successes))
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = _places(confidence)
+    if len(np.unique(place)) == 1:
+        return ONE_BIN
     bins, error = [], 0.0
     for index in np.unique(place):
         inside = place == index
@@ -51,6 +56,13 @@ def calibration(doubts: Sequence[float], successes: Sequence[bool]) -> Calibrati
         bins.append(Bin(mean, share))
         error += inside.sum() / len(doubts) * abs(mean - share.share)
     return Calibration(float(error), tuple(bins))
+
+
+def _places(confidence: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The bin of each episode: by its rank, equal ones by the middle of their ranks."""
+    ordered = np.sort(confidence)
+    below, upto = (ordered.searchsorted(confidence, side=side) for side in ("left", "right"))
+    return (below + upto) * BINS // (2 * len(confidence))
 
 
 def _confidence(doubts: Array, successes: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Array:

@@ -64,7 +64,9 @@ class Evaluation:
 
     threshold: the uncertainty above which safety stopped the policy. unguarded: seed -> the same plain episode with
     the threshold off, for those in which safety had acted on the policy's doubt. skipped: condition -> why it was not
-    played. seconds: of this machine's time. ros: report of the deployment over topics, if it ran.
+    played. seconds: of this machine's time. ros: report of the deployment over topics, if it ran. network: fault -> the
+    same faults with the network alone: nobody refuses its pictures, the threshold is off, and an episode ends when the
+    undisturbed one of its seed did, so that it has had no more time to be in doubt.
     """
 
     plan: Plan
@@ -77,6 +79,7 @@ class Evaluation:
     skipped: Mapping[str, str]
     seconds: float
     ros: Report | None = None
+    network: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
 
     @property
     def plain(self) -> tuple[Attempt, ...]:
@@ -100,7 +103,7 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None) -> Eva
     faults = [name for name in plan.faults if name not in skipped]
     jobs = _first_jobs(plan, chosen, skipped)
     with performers(stage, plan.workers) as perform:
-        series = _Series(perform, progress, len(jobs) + len(faults) * len(chosen[: plan.others]))
+        series = _Series(perform, progress, len(jobs) + 2 * len(faults) * len(chosen[: plan.others]))
         series.play(jobs)
         series.play(_fault_jobs(faults, series.of(PLAIN)[: plan.others]))
         skipped.update({name: "nothing moved for long enough" for name in faults if not series.of(name)})
@@ -113,10 +116,11 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None) -> Eva
         backend,
         stage.cameras,
         series.attempts(),
-        {played.job.seed: played.attempt for played in series.done if played.job.unguarded},
+        {p.job.seed: p.attempt for p in series.done if p.job.unguarded and not p.job.unwatched},
         tuple(Strip(played.attempt, played.strips) for played in series.done if played.job.strips),
         skipped,
         time.monotonic() - began,
+        network={name: series.unwatched(name) for name in faults if name not in skipped},
     )
 
 
@@ -140,18 +144,17 @@ class _Series:
     @property
     def jobs(self) -> dict[tuple[str, int], Job]:
         """Of the episodes that count, by condition and seed."""
-        counting = (played.job for played in self.done if not (played.job.unguarded or played.job.strips))
+        counting = (played.job for played in self.done if played.job.counts)
         return {(job.condition, job.seed): job for job in counting}
 
     def attempts(self) -> dict[str, tuple[Attempt, ...]]:
         return {name: self.of(name) for name in dict.fromkeys(played.job.condition for played in self.done)}
 
     def of(self, condition: str) -> tuple[Attempt, ...]:
-        return tuple(
-            played.attempt
-            for played in self.done
-            if played.job.condition == condition and not (played.job.unguarded or played.job.strips)
-        )
+        return tuple(p.attempt for p in self.done if p.job.condition == condition and p.job.counts)
+
+    def unwatched(self, condition: str) -> tuple[Attempt, ...]:
+        return tuple(p.attempt for p in self.done if p.job.condition == condition and p.job.unwatched)
 
 
 def _check_names(plan: Plan) -> None:
@@ -193,14 +196,17 @@ def _last_jobs(plan: Plan, series: _Series) -> list[Job]:
 
 
 def _fault_jobs(faults: Sequence[str], plain: Sequence[Attempt]) -> list[Job]:
-    """Where the undisturbed episode never moved, there is no fault in motion either."""
-    jobs = []
+    """Each with the whole policy, then with the network alone. Where the undisturbed episode never moved, there is no
+    fault in motion either."""
+    whole, alone = [], []
     for name in faults:
         for attempt in plain:
             onset_s = onset_of(name, attempt, attempt.time_s - LEFT_S)
             if onset_s is not None:
-                jobs.append(Job(attempt.seed, name, onset_s))
-    return jobs
+                job = Job(attempt.seed, name, onset_s)
+                whole.append(job)
+                alone.append(replace(job, unguarded=True, unwatched=True, patience_s=attempt.time_s))
+    return whole + alone
 
 
 def _worth_showing(

@@ -76,7 +76,9 @@ class Detection:
     """Of one fault. stopped: by doubt or silence, after the onset. succeeded: done before anything was noticed.
 
     delay_s: from the onset to the stop. travel_m: the tool's way from the onset until it stood again, in stopped
-    episodes. auc: of the doubt, faulted against successful undisturbed episodes.
+    episodes. refused, refusal_s: of those stops the ones because the policy refused the pictures by rule, of all
+    episodes, and their delays. doubted, auc: of the network alone, which no rule helps: in how many episodes its doubt
+    was above the threshold, and how often it was above that of a successful undisturbed one.
     """
 
     name: str
@@ -85,6 +87,9 @@ class Detection:
     succeeded: int
     delay_s: Spread
     travel_m: Spread
+    refused: Rate
+    refusal_s: Spread
+    doubted: Rate
     auc: float | None
 
 
@@ -120,7 +125,7 @@ def figures(evaluation: Evaluation) -> Figures:
         confidence=calibration([attempt.doubt for attempt in plain], free),
         failure_auc=auc(good, bad),
         effects=tuple(_effect(evaluation, name) for name in PERTURBATIONS if name in evaluation.attempts),
-        detections=tuple(_detection(evaluation, name, good) for name in FAULTS if name in evaluation.attempts),
+        detections=tuple(_detection(evaluation, name) for name in FAULTS if name in evaluation.attempts),
     )
 
 
@@ -137,9 +142,22 @@ def unhindered(evaluation: Evaluation) -> list[bool]:
     ]
 
 
+def sound_doubts(evaluation: Evaluation) -> list[float]:
+    """The network's doubt in each undisturbed episode that succeeded, or would have.
+
+    Where safety had acted on it, that of the episode without a threshold, which went on. Without those whose pictures
+    were refused: there the network was not asked.
+    """
+    doubts = []
+    for attempt, done in zip(evaluation.plain, unhindered(evaluation), strict=True):
+        if done and not attempt.unanswered:
+            doubts.append(evaluation.unguarded.get(attempt.seed, attempt).doubt)
+    return doubts
+
+
 def faulted_doubts(evaluation: Evaluation) -> dict[str, list[float]]:
-    """Fault -> the doubt of each of its episodes."""
-    return {name: [a.doubt for a in evaluation.attempts[name]] for name in FAULTS if name in evaluation.attempts}
+    """Fault -> the doubt, in each of its episodes, of the network alone."""
+    return {name: [a.doubt for a in evaluation.network[name]] for name in FAULTS if name in evaluation.network}
 
 
 def _groups(successes: Sequence[bool]) -> Groups:
@@ -177,10 +195,11 @@ def _effect(evaluation: Evaluation, name: str) -> Effect:
     return Effect(name, PERTURBATIONS[name].words, rate(first), rate(second), pairs, stopped, _failures(attempts))
 
 
-def _detection(evaluation: Evaluation, name: str, good: Sequence[float]) -> Detection:
-    attempts = evaluation.attempts[name]
+def _detection(evaluation: Evaluation, name: str) -> Detection:
+    attempts, doubts = evaluation.attempts[name], faulted_doubts(evaluation).get(name, [])
     delays = {a.seed: a.stop.time_s - a.onset_s for a in attempts if a.stop and a.onset_s is not None and alarmed(a)}
     noticed = {seed: delay_s for seed, delay_s in delays.items() if delay_s >= 0.0}
+    refused = {a.seed: noticed[a.seed] for a in attempts if a.seed in noticed and _refused(a)}
     return Detection(
         name,
         FAULTS[name],
@@ -188,5 +207,13 @@ def _detection(evaluation: Evaluation, name: str, good: Sequence[float]) -> Dete
         sum(attempt.success and attempt.seed not in noticed for attempt in attempts),
         spread(list(noticed.values()), 0.9),
         spread([attempt.travel_m for attempt in attempts if attempt.seed in noticed], 0.9),
-        auc(good, [attempt.doubt for attempt in attempts]),
+        rate([attempt.seed in refused for attempt in attempts]),
+        spread(list(refused.values()), 0.9),
+        rate([doubt > evaluation.threshold for doubt in doubts]),
+        auc(sound_doubts(evaluation), doubts),
     )
+
+
+def _refused(attempt: Attempt) -> bool:
+    """Stopped because the policy gave no chunk, not because it gave a doubtful one."""
+    return attempt.unanswered > 0 and attempt.stop is not None and attempt.stop.rule != "UNCERTAINTY"

@@ -19,6 +19,7 @@ from policy_bringup.core.types import Pixels
 from policy_bringup.episodes.film_strip import FilmStrip, Thumbnail, thumbnail
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.inference.onnx_policy import load_policy
+from policy_bringup.inference.watched import WatchedPolicy
 from policy_bringup.pipeline.attempt import PLAIN, Attempt, attempt_of
 from policy_bringup.pipeline.faults import FAULTS, fault_of
 from policy_bringup.pipeline.perturbations import Scene, perturbed
@@ -52,13 +53,21 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One episode to play. unguarded: with the monitor's threshold off. strips: also bring pictures back."""
+    """One episode to play. unguarded: with the monitor's threshold off. unwatched: with the network alone, whose
+    pictures nobody judges. strips: also bring pictures back. patience_s: None for the setting's."""
 
     seed: int
     condition: str = PLAIN
     onset_s: float | None = None
     unguarded: bool = False
+    unwatched: bool = False
     strips: bool = False
+    patience_s: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """The policy as it would be deployed, and for the first time."""
+        return not (self.unguarded or self.unwatched or self.strips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +111,13 @@ class Stage:
     def play(self, job: Job) -> Played:
         """One episode. Raises DeviceError, ContractError."""
         scene = self._scene(job)
-        timed = TimedPolicy(self.policy)
+        timed = TimedPolicy(_unwatched(self.policy) if job.unwatched else self.policy)
         threshold = UNGUARDED if job.unguarded else self.threshold
         loop = ClosedLoop(replace(self.stack, sim=scene.sim), timed, threshold, scene.backend)
+        patience_s = self.setting.patience_s if job.patience_s is None else job.patience_s
         try:
             rollout = loop.run(
-                job.seed, self.setting.patience_s, job.strips, disturbance=scene.disturbance, after_stop_s=AFTER_STOP_S
+                job.seed, patience_s, job.strips, disturbance=scene.disturbance, after_stop_s=AFTER_STOP_S
             )
         finally:
             loop.close()
@@ -125,6 +135,10 @@ class Stage:
             return perturbed(job.condition, scene, job.seed)
         assert job.onset_s is not None  # a fault without a beginning is no fault
         return replace(scene, disturbance=fault_of(job.condition, self.cameras, job.seed, job.onset_s))
+
+
+def _unwatched(policy: Policy) -> Policy:
+    return policy.unwatched if isinstance(policy, WatchedPolicy) else policy
 
 
 def backends(stack: Stack, wanted: Literal["auto", "egl", "raycast"]) -> tuple[FixedBackend, str]:

@@ -15,11 +15,23 @@ from policy_bringup.episodes.svg import colour
 from policy_bringup.pipeline.confidence import Calibration
 from policy_bringup.pipeline.evaluate import Evaluation, Strip
 from policy_bringup.pipeline.failures import failure_class, failure_sentence
-from policy_bringup.pipeline.figures import Figures, faulted_doubts, unhindered
+from policy_bringup.pipeline.figures import Figures, faulted_doubts, sound_doubts, unhindered
 from policy_bringup.pipeline.perturbations import PERTURBATIONS
 from policy_bringup.pipeline.plots import Axis, Curve, curves_svg, distribution, rates_svg
 from policy_bringup.pipeline.statistics import roc
-from policy_bringup.pipeline.wording import Table, detection_table, effect_table, failure_table, headline, rate_words
+from policy_bringup.pipeline.wording import (
+    DETECTIONS,
+    DOUBTS,
+    REFUSALS,
+    Table,
+    detection_table,
+    doubt_table,
+    effect_table,
+    failure_table,
+    headline,
+    rate_words,
+    refusal_table,
+)
 
 _SHARE = Axis("share of episodes", 0.0, 1.0)
 _MORE_STYLE = """
@@ -41,7 +53,9 @@ def page(evaluation: Evaluation, found: Figures, facts: Mapping[str, str]) -> st
         _section("Success, time, doubt", _plots(_overall(evaluation, found))),
         _section("Failures", _table(failure_table(found))) if any(found.failures.values()) else "",
         _section("Changes, each against the undisturbed episodes of the same seeds", _effects(found)),
-        _section("Camera faults, from a random moment of motion on", _detections(evaluation, found)),
+        _section(DETECTIONS, _table(detection_table(found))) if found.detections else "",
+        _section(REFUSALS, _table(refusal_table(found))) if found.detections else "",
+        _section(DOUBTS, _table(doubt_table(found)) + _roc(evaluation)) if found.detections else "",
         _section("Not played", _definitions(evaluation.skipped)) if evaluation.skipped else "",
         *(_strip(strip) for strip in evaluation.strips),
         _section("How", _definitions(facts) + _NOTE),
@@ -51,7 +65,8 @@ def page(evaluation: Evaluation, found: Figures, facts: Mapping[str, str]) -> st
 
 _NOTE = (
     '<p class="note">Intervals are of 95 %: Wilson’s for rates, Agresti and Min’s for paired differences. Doubt: the '
-    "largest uncertainty of an episode among the steps that safety could have refused a chunk for.</p>"
+    "largest uncertainty of an episode among the steps that safety could have refused a chunk for; with a camera "
+    "fault, that of the network alone, in as much time as the undisturbed episode took.</p>"
 )
 
 
@@ -77,7 +92,7 @@ def _overall(evaluation: Evaluation, found: Figures) -> list[tuple[str, str]]:
 
 
 def _doubts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """How doubtful successes, failures and faulted episodes were."""
+    """How doubtful successes, failures and, by itself, the network with a camera fault were."""
     free = unhindered(evaluation)
     groups = {
         "successes": [a.doubt for a, done in zip(evaluation.plain, free, strict=True) if done],
@@ -102,21 +117,17 @@ def _effects(found: Figures) -> str:
     return _table(effect_table(found)) + _plots([("Success", key + rates_svg(rows))])
 
 
-def _detections(evaluation: Evaluation, found: Figures) -> str:
-    if not found.detections:
-        return ""
-    free = unhindered(evaluation)
-    good = [a.doubt for a, done in zip(evaluation.plain, free, strict=True) if done]
-    curves = []
+def _roc(evaluation: Evaluation) -> str:
+    good, curves = sound_doubts(evaluation), []
     for name, doubts in faulted_doubts(evaluation).items():
         if good and doubts:
             points = roc(good, doubts)
             curves.append(Curve(name, points[:, 0], points[:, 1]))
     if not curves:
-        return _table(detection_table(found))
+        return ""
     axes = Axis("false alarms", 0.0, 1.0), Axis("faults noticed", 0.0, 1.0)
     plot = _key([curve.name for curve in curves]) + curves_svg(curves, *axes, diagonal=True)
-    return _table(detection_table(found)) + _plots([("Doubt as a detector, threshold by threshold (ROC)", plot)])
+    return _plots([("The network’s doubt as a detector, threshold by threshold (ROC)", plot)])
 
 
 def _strip(strip: Strip) -> str:

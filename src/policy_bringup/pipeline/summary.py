@@ -11,7 +11,7 @@ from typing import Any
 
 from policy_bringup.core.errors import EpisodeError
 from policy_bringup.episodes.layout import write_durably
-from policy_bringup.pipeline.attempt import PLAIN
+from policy_bringup.pipeline.attempt import PLAIN, Attempt
 from policy_bringup.pipeline.evaluate import Evaluation
 from policy_bringup.pipeline.failures import failure_class, failure_sentence
 from policy_bringup.pipeline.figures import Figures, figures
@@ -19,7 +19,19 @@ from policy_bringup.pipeline.files import JSON_FILE as JSON_FILE
 from policy_bringup.pipeline.files import PAGE_FILE as PAGE_FILE
 from policy_bringup.pipeline.files import TABLE_FILE as TABLE_FILE
 from policy_bringup.pipeline.report_page import page
-from policy_bringup.pipeline.wording import Table, detection_table, effect_table, facts_of, failure_table, headline
+from policy_bringup.pipeline.wording import (
+    DETECTIONS,
+    DOUBTS,
+    REFUSALS,
+    Table,
+    detection_table,
+    doubt_table,
+    effect_table,
+    facts_of,
+    failure_table,
+    headline,
+    refusal_table,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +63,22 @@ def data_of(evaluation: Evaluation, found: Figures, facts: Mapping[str, str]) ->
     """Everything as JSON has it: a number that is not finite is null; durations of single predictions are left out."""
     episodes = []
     for attempt in (attempt for group in evaluation.attempts.values() for attempt in group):
-        row = {**asdict(attempt), "class": failure_class(attempt), "sentence": failure_sentence(attempt)}
+        row = _episode(attempt)
         if attempt.condition == PLAIN and attempt.seed in evaluation.unguarded:
-            row["success_with_threshold_off"] = evaluation.unguarded[attempt.seed].success
-        del row["taken_ms"]
+            free = evaluation.unguarded[attempt.seed]
+            row |= {"success_with_threshold_off": free.success, "doubt_with_threshold_off": free.doubt}
         episodes.append(row)
+    alone = [_episode(attempt) for group in evaluation.network.values() for attempt in group]
     ros = asdict(evaluation.ros) if evaluation.ros is not None else None
     data = {"facts": facts, "figures": asdict(found), "skipped": evaluation.skipped, "over_topics": ros}
-    plain: dict[str, Any] = _plain({**data, "episodes": episodes})
+    plain: dict[str, Any] = _plain({**data, "episodes": episodes, "episodes_of_the_network_alone": alone})
     return plain
+
+
+def _episode(attempt: Attempt) -> dict[str, Any]:
+    row = {**asdict(attempt), "class": failure_class(attempt), "sentence": failure_sentence(attempt)}
+    del row["taken_ms"]
+    return row
 
 
 def markdown(evaluation: Evaluation, found: Figures, facts: Mapping[str, str]) -> str:
@@ -69,7 +88,9 @@ def markdown(evaluation: Evaluation, found: Figures, facts: Mapping[str, str]) -
     sections = {
         "Failures": failure_table(found),
         "Changes, each against the undisturbed episodes of the same seeds": effect_table(found),
-        "Camera faults, from a random moment of motion on": detection_table(found),
+        DETECTIONS: detection_table(found),
+        REFUSALS: refusal_table(found),
+        DOUBTS: doubt_table(found),
     }
     for title, table in sections.items():
         if table[1]:

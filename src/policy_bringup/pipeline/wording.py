@@ -79,8 +79,13 @@ def effect_table(found: Figures) -> Table:
     return ("change", "undisturbed", "changed", "difference", "stopped", "failures"), rows
 
 
+DETECTIONS = "Camera faults, from a random moment of motion on"
+REFUSALS = "Of these stops, those because the policy refused the pictures by rule"
+DOUBTS = "The same faults, noticed by the network's doubt alone: nothing refuses its pictures, the threshold is off"
+
+
 def detection_table(found: Figures) -> Table:
-    """One row per fault."""
+    """One row per fault: what safety made of it, with everything on."""
     rows = [
         (
             detection.words,
@@ -88,12 +93,28 @@ def detection_table(found: Figures) -> Table:
             str(detection.succeeded),
             spread_words(detection.delay_s, "s", "90 % within"),
             spread_words(detection.travel_m, "m", "90 % within"),
-            "–" if detection.auc is None else f"{detection.auc:.3f}",
         )
         for detection in found.detections
     ]
-    heads = ("fault", "stopped", "succeeded first", "onset to stop", "way of the tool since the onset", "AUC of doubt")
-    return heads, rows
+    return ("fault", "stopped", "succeeded first", "onset to stop", "way of the tool since the onset"), rows
+
+
+def refusal_table(found: Figures) -> Table:
+    """One row per fault: what the rules of inference/watched.py noticed, without any doubt."""
+    rows = [
+        (detection.words, rate_words(detection.refused), spread_words(detection.refusal_s, "s", "90 % within"))
+        for detection in found.detections
+    ]
+    return ("fault", "stopped by refusal", "onset to stop"), rows
+
+
+def doubt_table(found: Figures) -> Table:
+    """One row per fault: what the network's own doubt would notice, without any rule."""
+    rows = [
+        (detection.words, rate_words(detection.doubted), "–" if detection.auc is None else f"{detection.auc:.3f}")
+        for detection in found.detections
+    ]
+    return ("fault", "doubt above the threshold", "AUC against undisturbed successes"), rows
 
 
 def rate_words(rate: Rate) -> str:
@@ -132,7 +153,7 @@ def confidence_words(confidence: Calibration | str) -> str:
     """The expected calibration error, or why there is none."""
     if isinstance(confidence, str):
         return f"not judged: {confidence}"
-    return f"expected calibration error {confidence.error * 100:.1f} points"
+    return f"expected calibration error {confidence.error * 100:.1f} points, in {len(confidence.bins)} bins"
 
 
 def _over_topics(evaluation: Evaluation) -> dict[str, str]:
