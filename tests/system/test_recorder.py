@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,59 @@ def test_a_disk_that_fills_up_ends_the_recording_with_a_sentence_and_a_whole_bag
         (folder,) = episodes(dataset)
         assert is_clean(folder)
         counts_match(folder, load_journal(folder))
+    finally:
+        subprocess.run(["umount", "-l", str(dataset)], check=True)
+
+
+class Others:
+    """Who else writes to a disk, and leaves not a byte of it."""
+
+    def __init__(self, disk: Path) -> None:
+        self._path, self._disk = disk / "others.bin", disk
+
+    def fill(self) -> None:
+        """Takes what is left, also what somebody else has given back since."""
+        with self._path.open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(2**16)):
+                pass
+        assert shutil.disk_usage(self._disk).free == 0
+
+    def go(self) -> None:
+        self._path.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_disk_without_a_byte_left_is_said_within_a_second_and_the_recorder_lives_on(
+    deploy, listener, recorder: Recorder, tmp_path: Path
+):
+    """No room for the journal either. Its look at the free space comes late, since the disk fills at once."""
+    dataset = tmp_path / "demos"
+    dataset.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(dataset)], check=True)
+    try:
+        site, others = own_configuration(tmp_path, "free_space_mb: 2000", "free_space_mb: 10"), Others(dataset)
+        with deploy(source="none", record=dataset, deployment=site, operator="7") as runner:
+            recorder.begin()
+            recorder.wait_for(2.0)
+            recorder.label(True)
+            others.fill()
+            said = lambda: (others.fill(), recorder.state.get("state") == "failed")[1]  # noqa: E731
+            listener.wait(said, 1.0, "the failure, in the recorder's state")  # a first write fails after the fill
+            assert "the disk is full" in recorder.sentence or "has 0 MB left" in recorder.sentence
+            assert "the disk is full" in recorder.label(False)
+            assert "has 0 MB left" in recorder.refused("start")
+            assert runner.children["recorder"].poll() is None
+            others.go()
+            (folder,) = episodes(dataset)
+            assert not is_clean(folder)
+            journal = recover(folder)
+            assert (journal.outcome, journal.recovered, journal.provenance.operator) == (Outcome.SUCCESS, True, "7")
+            counts_match(folder, journal)
+            assert journal.counts["camera/front/image_raw"].written > 10
+            recorder.begin()
+            recorder.wait_for(0.5)
+            recorder.press("stop")
+            assert is_clean(episodes(dataset)[1])
     finally:
         subprocess.run(["umount", "-l", str(dataset)], check=True)
 
