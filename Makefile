@@ -74,7 +74,7 @@ $(JAZZY)/learning.stamp: $(JAZZY)/robot.stamp
 	@touch $@
 
 $(JAZZY)/test.stamp: $(JAZZY)/learning.stamp
-	$(JAZZY)/$(PIP_INSTALL) --editable '.[test,drake]'
+	$(JAZZY)/$(PIP_INSTALL) --editable '.[test,drake,lerobot,ray]'
 	@touch $@
 
 $(KILTED)/test.stamp: setup.cfg constraints.txt

@@ -91,10 +91,11 @@ class Pad:
 
 def selfplay(choice: Nominal, driver: str, count: int) -> None:
     """Episodes that the expert (without pictures) or the policy (with them) plays."""
-    policy = play.expert if driver == "expert" else play.bundle(choice.bundle)
     wanted = SelfPlay(
-        CONFIG, choice.folder / driver, count, seed=choice.seed, workers=choice.workers, driver=driver, policy=policy
+        CONFIG, choice.folder / driver, count, seed=choice.seed, workers=choice.workers, policy=play.expert
     )
+    if driver == "policy":
+        wanted = play.played_by(wanted, choice.bundle)
     done = 0
     with tables.progress(driver) as progress:
 

@@ -113,7 +113,7 @@ def _require_security() -> None:
 
 @dataclass(frozen=True)
 class Selfplay:
-    """Record episodes that the scripted expert plays in simulation: headless, faster than real time, in parallel."""
+    """Record episodes that the scripted expert or a policy plays in simulation, in parallel, faster than real time."""
 
     deployment: tyro.conf.Positional[str]
     """Name of a file under config/ (e.g. grasp), or a path to one."""
@@ -127,15 +127,23 @@ class Selfplay:
     """Processes."""
     camera_backend: Literal["auto", "egl", "raycast"] = "auto"
     """How the simulated cameras draw."""
+    bundle: Path | None = None
+    """Folder of the policy bundle that plays; by default the expert does."""
+    patience_s: float = 20.0
+    """An episode that has not succeeded by then is a failure."""
 
     def __call__(self) -> int:
         """Prints how many succeeded; 1 if any did not."""
+        from policy_bringup.pipeline.play import played_by
         from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
         path = runner.deployment_path(self.deployment)
         play = SelfPlay(
-            path.parent, self.dataset, self.episodes, path.name, self.seed, self.workers, backend=self.camera_backend
-        )
+            path.parent, self.dataset, self.episodes, path.name, self.seed, self.workers, backend=self.camera_backend,
+            patience_s=self.patience_s,
+        )  # fmt: skip
+        if self.bundle is not None:
+            play = played_by(play, self.bundle.absolute())
         with Progress() as progress:
             bar = progress.add_task("episodes", total=self.episodes)
             summary = run_selfplay(play, lambda _played: progress.advance(bar))

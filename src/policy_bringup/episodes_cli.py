@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -109,15 +108,18 @@ class Check:
         path = runner.deployment_path(self.deployment)
         _, robot = load_deployment(path)
         config = load(path.parent / "quality.yaml", QualityConfig)
-        good = True
-        for folder in episodes(self.dataset):
-            try:
-                quality = measure(folder, config, (robot.gripper.joint,))
-                save_journal(folder, replace(load_journal(folder), quality=quality))
-                sentence, good = quality.sentence, good and quality.ok
-            except EpisodeError as error:
-                sentence, good = str(error), False
-            print(f"{folder.name}: {sentence}")
+        folders, good, said = episodes(self.dataset), True, []
+        with tables.progress("verdicts") as progress:
+            for count, folder in enumerate(folders, 1):
+                try:
+                    quality = measure(folder, config, (robot.gripper.joint,))
+                    save_journal(folder, replace(load_journal(folder), quality=quality))
+                    sentence, good = quality.sentence, good and quality.ok
+                except EpisodeError as error:
+                    sentence, good = str(error), False
+                said.append(f"{folder.name}: {sentence}")
+                progress(count, len(folders), folder.name)
+        print("\n".join(said))
         return 0 if good else 1
 
 
@@ -129,16 +131,17 @@ class Recover:
 
     def __call__(self) -> int:
         """Prints what was rebuilt; 1 if something cannot be."""
-        failed = 0
-        for folder in episodes(self.dataset):
-            if is_clean(folder):
-                continue
-            try:
-                print(f"{folder.name}: rebuilt, its label is {recover(folder).outcome.value}")
-            except EpisodeError as error:
-                failed += 1
-                print(f"{folder.name}: {error}", file=sys.stderr)
-        return 1 if failed else 0
+        rebuilt: list[str] = []
+        failed: dict[str, str] = {}
+        folders = [folder for folder in episodes(self.dataset) if not is_clean(folder)]
+        with tables.progress("bags") as progress:
+            for count, folder in enumerate(folders, 1):
+                try:
+                    rebuilt.append(f"{folder.name}: rebuilt, its label is {recover(folder).outcome.value}")
+                except EpisodeError as error:
+                    failed[folder.name] = str(error)
+                progress(count, len(folders), folder.name)
+        return tables.said("\n".join([*rebuilt, f"{len(rebuilt)} rebuilt"]), failed)
 
 
 @dataclass(frozen=True)

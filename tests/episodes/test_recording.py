@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from mcap.reader import make_reader
 
 from policy_bringup.core import graph
 from policy_bringup.core.config import load
+from policy_bringup.core.errors import EpisodeError
 from policy_bringup.episodes.bag_writer import BagTopic
 from policy_bringup.episodes.journal import Journal, Outcome, Provenance, load_journal
 from policy_bringup.episodes.layout import bag_path, begin_episode
 from policy_bringup.episodes.quality import QualityMeter
 from policy_bringup.episodes.quality_config import QualityConfig
 from policy_bringup.episodes.recording import Recording, lost_in_all
+from policy_bringup.episodes.recovery import is_clean, recover
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE, STATE = "camera/front/image_raw", "joint_states"
@@ -114,7 +117,7 @@ def test_the_verdict_on_its_quality_is_kept(begin):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_is_said_within_a_second_and_what_was_flushed_stays_readable(begin, tmp_path: Path):
+def test_a_full_disk_is_said_within_a_second_and_what_was_flushed_is_read_after_recovery(begin, tmp_path: Path):
     dataset = tmp_path / "small"
     dataset.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(dataset)], check=True)
@@ -130,8 +133,44 @@ def test_a_full_disk_is_said_within_a_second_and_what_was_flushed_stays_readable
             began = began if full else time.monotonic()
             time.sleep(0.002)
         assert time.monotonic() - began < 1.0
-        assert "full" in recording.failure or "space" in recording.failure
+        assert "the disk is full" in recording.failure
         counts = recording.stop(100).counts[PICTURE]
         assert counts.received == counts.written + counts.dropped == sequence
+        subprocess.run(["mount", "-o", "remount,size=32m", str(dataset)], check=True)  # somebody makes room
+        journal = recover(recording.folder)
+        assert is_clean(recording.folder)
+        found = in_bag(recording.folder)[PICTURE]
+        assert found == list(range(1, len(found) + 1))
+        assert len(found) >= 4  # of the eight that fit, all but those of the chunk for which there was no room
+        rebuilt = journal.counts[PICTURE]
+        assert (rebuilt.received, rebuilt.written, rebuilt.dropped) == (sequence, len(found), sequence - len(found))
+        assert (journal.outcome, journal.provenance, journal.recovered) == (Outcome.FAILURE, PROVENANCE, True)
     finally:
         subprocess.run(["umount", "-l", str(dataset)], check=True)
+
+
+def no_room(folder: Path, journal: Journal) -> None:
+    raise EpisodeError(f"{folder}: the disk is full")
+
+
+def test_where_there_is_no_room_even_for_the_journal_stopping_says_so_and_raises_nothing(begin, monkeypatch):
+    recording = begin()
+    recording.offer(STATE, HEADER + bytes(60), 1000, 900, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("policy_bringup.episodes.recording.save_journal", no_room)
+        assert recording.stop(5000).counts[STATE].written == 1
+    assert "the disk is full" in recording.failure
+    assert not is_clean(recording.folder)
+    assert recover(recording.folder).stopped_ns == 5000  # the bag had it
+    assert in_bag(recording.folder)[STATE] == [1000]
+
+
+def test_a_label_that_cannot_be_written_is_refused_and_not_believed(begin, monkeypatch):
+    recording = begin()
+    with monkeypatch.context() as patch:
+        patch.setattr("policy_bringup.episodes.recording.save_journal", no_room)
+        with pytest.raises(EpisodeError, match="the disk is full"):
+            recording.amend(replace(recording.journal, outcome=Outcome.SUCCESS))
+    assert recording.journal.outcome is Outcome.FAILURE
+    recording.amend(replace(recording.journal, outcome=Outcome.SUCCESS))
+    assert load_journal(recording.folder).outcome is Outcome.SUCCESS

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from onnx import TensorProto, helper, numpy_helper
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.task import Future
+from std_srvs.srv import SetBool, Trigger
 
+from policy_bringup.core.decoding import values_of
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.startup import Options, environment
 from policy_bringup.core.types import Contract
@@ -65,6 +69,51 @@ class Listener:
         self.node.destroy_node()
 
 
+class Recorder:
+    """What an operator sees of the recorder, and the buttons."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.state: dict[str, str] = {}
+        self.node = node = listener.node
+        self._buttons = {name: node.create_client(Trigger, f"recorder/{name}") for name in ("start", "stop", "discard")}
+        self._success = node.create_client(SetBool, "recorder/success")
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(DiagnosticArray, "recorder/state", self._take, latched)
+
+    def begin(self) -> str:
+        """Starts a recording, as soon as the recorder hears everything that an episode needs."""
+        self._listener.wait(self._begun, 30.0, "a recording")
+        return self._answer.message
+
+    def _begun(self) -> bool:
+        self._answer = self._listener.call(self._buttons["start"], Trigger.Request(), 30.0)
+        return self._answer.success
+
+    def press(self, name: str) -> str:
+        answer = self._listener.call(self._buttons[name], Trigger.Request(), 30.0)
+        assert answer.success, answer.message
+        return answer.message
+
+    def refused(self, name: str) -> str:
+        answer = self._listener.call(self._buttons[name], Trigger.Request(), 30.0)
+        assert not answer.success
+        return answer.message
+
+    def label(self, success: bool) -> str:
+        return self._listener.call(self._success, SetBool.Request(data=success)).message
+
+    def wait_for(self, megabytes: float) -> None:
+        self.wait_until(lambda state: float(state.get("written_mb", 0.0)) >= megabytes, f"{megabytes} MB in the bag")
+
+    def wait_until(self, condition: Callable[[dict[str, str]], bool], what: str) -> None:
+        self._listener.wait(lambda: condition(self.state), 30.0, what)
+
+    def _take(self, message: DiagnosticArray) -> None:
+        self.state = values_of(message.status[0])
+        self.sentence = message.status[0].message
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment(domain_id: int) -> None:
     os.environ.update(environment(ROOT / "config", domain_id, pictures=True))
@@ -93,6 +142,11 @@ def small_site(site: Path) -> Path:
     deployment = site / "config" / "grasp.yaml"
     deployment.write_text(deployment.read_text().replace("128", "32"))
     return site
+
+
+@pytest.fixture
+def recorder(listener) -> Recorder:
+    return Recorder(listener)
 
 
 @pytest.fixture

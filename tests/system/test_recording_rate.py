@@ -1,6 +1,7 @@
 """Nothing is lost at the full rate of three cameras, and next to nothing when the recorder is killed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,10 @@ def test_a_minute_of_three_cameras_of_640x480_and_100_hz_joints_is_recorded_with
     for count in pictures:
         assert count["written"] >= 0.95 * 30 * SECONDS
     assert report["topics"]["joint_states"]["written"] >= 0.95 * 100 * SECONDS
+    assert not any(report["unaccounted"].values())
+    assert report["stop_s"] <= 1.0  # the verdict is there before the scene is reset
+    for who in ("recorder node", "own, alone", "mcap, alone", "rosbags, alone"):
+        assert re.search(rf"{who}: \d+ MB/s, \d+\.\d CPU seconds per GB", done.stdout)
 
 
 def test_of_three_times_too_much_every_message_is_in_the_bag_or_in_the_counts(domain_id, tmp_path: Path):

@@ -108,14 +108,16 @@ class Recording:
             self._condition.notify()
 
     def amend(self, journal: Journal) -> None:
-        """Replaces the journal on disk, e.g. with another outcome."""
-        self.journal = journal
+        """Replaces the journal, e.g. with another outcome. Raises EpisodeError, and changes nothing, where it cannot be
+        written: nobody is told of a label that is on no disk."""
         save_journal(self.folder, journal)
+        self.journal = journal
 
     def stop(self, stopped_ns: int) -> Journal:
         """Writes what waits, closes the bag, and returns the journal with counts and quality verdict, saved.
 
-        After a failure of the disk the bag is left as it is, for recovery; the journal is saved if that is possible.
+        After a failure of the disk the bag is left as it is, for recovery; the journal is saved if that is possible,
+        else it stays the one on disk, without counts, and `failure` says why.
         """
         with self._condition:
             self._stopping = True
@@ -132,7 +134,10 @@ class Recording:
         if self.failure is not None:
             self._writer.abandon()
             journal = replace(journal, note=self.failure)
-        self.amend(journal)
+        try:
+            self.amend(journal)
+        except EpisodeError as error:
+            self.failure = self.failure or str(error)
         return journal
 
     def _make_room(self, size: int, is_picture: bool) -> bool:

@@ -204,7 +204,9 @@ def _completed(journal: Journal, summary: BagSummary) -> Journal:
     for topic in {**held, **journal.counts}:
         old = journal.counts.get(topic, TopicCount(0, 0, 0, 0))
         written = held.get(topic, 0)
-        counts[topic] = TopicCount(written + old.dropped, written, old.dropped, old.lost)
+        # What a failing disk took with its last chunk was received, and is dropped.
+        received = max(old.received, written + old.dropped)
+        counts[topic] = TopicCount(received, written, received - written, old.lost)
     # A verdict on messages that are gone is none.
     quality = journal.quality if counts == dict(journal.counts) else None
     stopped_ns = journal.stopped_ns

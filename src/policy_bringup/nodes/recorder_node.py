@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 
 from policy_bringup.core import graph
 from policy_bringup.core.config import bounded, load, required
@@ -155,11 +155,13 @@ class RecorderNode(BringupNode):
         recording = self._recording
         if recording is not None and recording.failure is not None:
             with self._lock:
-                if self._recording is recording:  # nobody has stopped it in the meantime
-                    self._broken = True
+                mine = self._recording is recording  # else somebody has stopped it in the meantime
+                if mine:
                     self.get_logger().error(self._stop())
+            if mine:
+                self._report()
 
-    def _serve(self, answer: Any, _request: Any, response: Trigger.Response) -> Trigger.Response:
+    def _serve(self, answer: Any, _request: Any, response: Any) -> Any:
         try:
             with self._lock:
                 response.message, response.success = answer(), True
@@ -169,17 +171,8 @@ class RecorderNode(BringupNode):
         return response
 
     def _serve_success(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        with self._lock:
-            recording = self._recording or self._last
-            response.success = recording is not None
-            if recording is None:
-                response.message = "no episode has been recorded yet"
-            else:
-                outcome = Outcome.SUCCESS if request.data else Outcome.FAILURE
-                recording.amend(replace(recording.journal, outcome=outcome))
-                response.message = self._sentence = f"{recording.folder.name} is a {outcome.value}"
-        self._report()
-        return response
+        outcome = Outcome.SUCCESS if request.data else Outcome.FAILURE
+        return self._serve(partial(self._label, outcome), request, response)
 
     def _start(self) -> str:
         if self._recording is not None:
@@ -202,18 +195,23 @@ class RecorderNode(BringupNode):
         self._last = recording
         journal = recording.stop(self.stamp_now())
         quality = journal.quality.sentence if journal.quality is not None else "not judged"
+        self._broken = recording.failure is not None
         self._sentence = f"{recording.folder.name}: {recording.failure or quality}"
         return self._sentence
 
     def _discard(self) -> str:
         """The bag stays on disk, marked: what is thrown away for good is for a person to decide."""
-        recording = self._recording or self._last
         if self._recording is not None:
             self._stop()
+        return self._label(Outcome.DISCARDED)
+
+    def _label(self, outcome: Outcome) -> str:
+        recording = self._recording or self._last
         if recording is None:
             raise EpisodeError("no episode has been recorded yet")
-        recording.amend(replace(recording.journal, outcome=Outcome.DISCARDED))
-        self._sentence = f"{recording.folder.name} is discarded"
+        recording.amend(replace(recording.journal, outcome=outcome))
+        is_what = "discarded" if outcome is Outcome.DISCARDED else f"a {outcome.value}"
+        self._sentence = f"{recording.folder.name} is {is_what}"
         return self._sentence
 
     def _values(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from policy_bringup.pipeline.perturbations import Scene, perturbed
 from policy_bringup.pipeline.timed import TimedPolicy
 from policy_bringup.sim.expert import load_expert
 from policy_bringup.sim.rollout import ClosedLoop, Stack, load_stack
-from policy_bringup.sim.selfplay import PolicyFactory
+from policy_bringup.sim.selfplay import PolicyFactory, SelfPlay
 from policy_bringup.sim.views import open_view
 from policy_bringup.sim.world import World
 
@@ -89,6 +89,12 @@ def expert(stack: Stack) -> tuple[Policy, float]:
 def bundle(folder: Path) -> PolicyFactory:
     """The policy of a bundle, with the threshold calibrated for it."""
     return partial(_bundle, folder)
+
+
+def played_by(play: SelfPlay, folder: Path) -> SelfPlay:
+    """Self-play of the policy in a bundle; its journals say which one it was. Raises ContractError for no bundle."""
+    graph_sha256 = read_manifest(folder / MANIFEST_FILE).onnx.sha256
+    return replace(play, driver="policy", policy=bundle(folder), player=f"{folder.name} {graph_sha256[:12]}")
 
 
 def _bundle(folder: Path, stack: Stack) -> tuple[Policy, float]:

@@ -29,7 +29,7 @@ from policy_bringup.sim.rollout import ClosedLoop, Rollout, Stack, load_stack
 from policy_bringup.sim.views import Backend
 from policy_bringup.sim.wander import Wander
 
-_NOTE = re.compile(r"self-play seed (\d+)")
+_NOTE = re.compile(r"self-play seed (\d+)(?: by (.+))?")
 
 PolicyFactory = Callable[[Stack], tuple[Policy, float]]
 """Makes the policy, and says above which uncertainty safety stops it. A function of a module: workers import it."""
@@ -42,7 +42,8 @@ def expert(stack: Stack) -> tuple[Policy, float]:
 
 @dataclass(frozen=True, slots=True)
 class SelfPlay:
-    """What to record. driver: who drives, as the journals say: "expert" or "policy".
+    """What to record. driver: who drives, as the journals say: "expert" or "policy"; player: which policy, in a few
+    words that its journals keep, so that another one's episodes do not count as made already.
 
     seed: of the first episode; each next one has the next. workers: processes, 1 is this one alone. variation: how far
     each episode's world may stray; None: not at all.
@@ -55,6 +56,7 @@ class SelfPlay:
     seed: int = 0
     workers: int = 1
     driver: str = "expert"
+    player: str = ""
     policy: PolicyFactory = expert
     backend: Backend = "auto"
     operator: str = "self-play"
@@ -91,7 +93,7 @@ def run_selfplay(play: SelfPlay, progress: Callable[[Played], None] = lambda _: 
     """
     began = time.monotonic()
     origin = provenance(play.config_folder, play.deployment_file, play.driver, play.operator)
-    done = recorded_seeds(play.dataset, origin)
+    done = recorded_seeds(play.dataset, origin, play.player)
     seeds = [seed for seed in range(play.seed, play.seed + play.episodes) if seed not in done]
     successes = 0
     for played in _play_all(play, origin, seeds):
@@ -100,8 +102,9 @@ def run_selfplay(play: SelfPlay, progress: Callable[[Played], None] = lambda _: 
     return Summary(len(seeds), successes, play.episodes - len(seeds), time.monotonic() - began)
 
 
-def recorded_seeds(dataset: Path, origin: Provenance) -> frozenset[int]:
-    """Seeds of the complete self-play episodes there that the same driver made with the same configuration.
+def recorded_seeds(dataset: Path, origin: Provenance, player: str = "") -> frozenset[int]:
+    """Seeds of the complete self-play episodes there that the same driver made with the same configuration, and of
+    policies the same one.
 
     A journal that cannot be read counts for nothing: that episode is made again, under another number.
     """
@@ -113,7 +116,7 @@ def recorded_seeds(dataset: Path, origin: Provenance) -> frozenset[int]:
             continue
         note, made = _NOTE.fullmatch(journal.note), journal.provenance
         same = (made.driver, made.config_sha256) == (origin.driver, origin.config_sha256)
-        if note and same and journal.stopped_ns is not None and not journal.recovered:
+        if note and (note[2] or "") == player and same and journal.stopped_ns is not None and not journal.recovered:
             seeds.add(int(note[1]))
     return frozenset(seeds)
 
@@ -146,11 +149,15 @@ def _play(play: SelfPlay, origin: Provenance, seed: int) -> Played:
     loop = ClosedLoop(stack, *play.policy(stack), play.backend)
     try:
         folder, rollout = record_rollout(
-            loop, layout, play.dataset, origin, seed, f"self-play seed {seed}", play.patience_s, wander
+            loop, layout, play.dataset, origin, seed, _note(seed, play.player), play.patience_s, wander
         )
     finally:
         loop.close()
     return Played(seed, folder, rollout.success, rollout.outcome.failure, time.monotonic() - began)
+
+
+def _note(seed: int, player: str) -> str:
+    return f"self-play seed {seed}" + (f" by {player}" if player else "")
 
 
 def record_rollout(
