@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from joint_relay import FALSE, TRUE
 from onlooker import (
     ACTION,
     BOX,
@@ -36,8 +38,9 @@ from std_srvs.srv import Trigger
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import stamp_of
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.startup import Options
+from policy_bringup.core.startup import Options, environment, processes
 from policy_bringup.episodes.stop_record import STOPS
+from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.messages import time_of
 from policy_bringup.runner import Runner
 
@@ -69,7 +72,7 @@ class Bench:
     def __init__(self, runner: Runner, onlooker: Onlooker, rng: random.Random) -> None:
         self.runner, self.onlooker, self._rng = runner, onlooker, rng
         self._box = onlooker.publisher(BOX)
-        self._joints = onlooker.publisher(JOINTS)
+        self._joints = onlooker.node.create_publisher(JointState, FALSE, endpoints.profile(graph.topic(JOINTS).qos))
 
     def in_motion(self) -> None:
         """The policy drives, for some time already, and the arm moves. Raises TimeoutError, RuntimeError."""
@@ -160,10 +163,9 @@ class Bench:
         return found
 
     def ready(self) -> None:
-        """Everybody hears the false joint states, before the first is sent."""
-        readers = [name for name in graph.topic(JOINTS).readers if name in self.runner.children]
-        matched = lambda: self._joints.get_subscription_count() > len(readers)  # noqa: E731
-        self.onlooker.wait(lambda: self._alive() and matched(), START_S, "all nodes")
+        """Whoever passes them on hears the false joint states, and everybody the true ones."""
+        passes = lambda: self._joints.get_subscription_count() == 1 and self.onlooker.heard[JOINTS]  # noqa: E731
+        self.onlooker.wait(lambda: self._alive() and passes(), START_S, "all nodes")
 
     def _alive(self) -> bool:
         ended = dead(self.runner)
@@ -206,13 +208,33 @@ class Bench:
         return message
 
 
+class Relayed(Runner):
+    """A deployment whose simulator speaks to joint_relay.py alone."""
+
+    def __enter__(self) -> Relayed:
+        """Starts both."""
+        variables = environment(self._options.deployment.parent, self._options.domain_id, pictures=False)
+        command = [sys.executable, str(ROOT / "benchmarks" / "joint_relay.py")]
+        self._joint_relay = subprocess.Popen(command, env={**os.environ, **variables})
+        for process in processes(self._options):
+            arguments = ("-r", f"{JOINTS}:={TRUE}") if process.name == "sim" else ()
+            self._start(replace(process, ros_arguments=(*process.ros_arguments, *arguments)))
+        return self
+
+    def __exit__(self, *ends: object) -> None:
+        """Ends both."""
+        super().__exit__(*ends)
+        self._joint_relay.kill()
+        self._joint_relay.wait()
+
+
 @contextmanager
 def deployed(domain_id: int, seed: int, rng: random.Random) -> Iterator[Bench]:
     """The expert on the simulated arm. Raises TimeoutError with the end of the log where something does not come."""
     log = io.StringIO()
     options = Options("sim", DEPLOYMENT, source="expert", episodes=0, seed=seed, domain_id=domain_id)
     try:
-        with looking_on(domain_id, TOPICS) as onlooker, Runner(options, log) as runner:
+        with looking_on(domain_id, TOPICS) as onlooker, Relayed(options, log) as runner:
             bench = Bench(runner, onlooker, rng)
             bench.ready()
             yield bench
