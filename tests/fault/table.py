@@ -50,10 +50,10 @@ What is known and not as one might wish:
   start the safety node anew; it begins disarmed.
 - From a second publisher's first table to FALLBACK the goal is 20 ms, and 1 s is asserted. What is measured begins with
   the first table that the test's own recording has heard (or with FALLBACK, where that came before: 0). The recording
-  and the safety node are two programs, and DDS introduces the stranger to each at its own time. As long as safety has not
-  been introduced, it can neither count the stranger nor hear it: nothing of the stranger reaches the arm. From then on
-  the next table is refused, whoever sends it; the policy's comes after 50 ms at most. The moment of the introduction is
-  on no topic, so that only the sum can be asserted.
+  and the safety node are two programs, and DDS introduces the stranger to each at its own time. As long as safety has
+  not been introduced, it can neither count the stranger nor hear it: nothing of the stranger reaches the arm. From then
+  on the next table is refused, whoever sends it; the policy's comes after 50 ms at most. The moment of the introduction
+  is on no topic, so that only the sum can be asserted.
 - After an e-stop the tool only slows down from the first command on ("e-stop to hold"), but it stops elsewhere than the
   monitor's own output, which stops within two ticks: joints cannot. They stopped up to 0.1 s later and 15 mm further
   where it was looked at, and then went back ("to the last command that moves").
