@@ -101,9 +101,11 @@ def test_a_lone_stranger_does_not_take_the_place_of_a_policy_that_is_gone(liars,
                 return [alarm for alarm in _alarms(liars, began_ns, "safety") if alarm[1].startswith(f"/{ROGUE} ")]
 
             wait(speaks, 10.0, "the alarm")
+            named_ns, sentence = speaks()[0]
             heard = [sample for sample in liars.recording.samples(ACTION, began_ns) if sample.frame == ROGUE]
-            within("first table to the alarm", max(0.0, (speaks()[0][0] - heard[0].source_ns) / 1e6), ALARM_MS)
-            assert speaks()[0][1].startswith(f"/{ROGUE} publishes '{ACTION}', which is for /policy alone")
+            first_ns = min([named_ns, *(sample.source_ns for sample in heard)])  # DDS may have told of it before
+            within("first table to the alarm", (named_ns - first_ns) / 1e6, ALARM_MS)
+            assert sentence.startswith(f"/{ROGUE} publishes '{ACTION}', which is for /policy alone")
             assert liars.recording.safety["offered"] == ""
             assert "exactly one publisher" in liars.operator.arm().message
             assert liars.state == "FALLBACK"
