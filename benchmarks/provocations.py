@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from joint_relay import FALSE, TRUE
 from onlooker import (
     ACTION,
     BOX,
@@ -25,6 +27,7 @@ from onlooker import (
     STATE,
     VERDICT,
     Change,
+    Heard,
     Onlooker,
     dead,
     looking_on,
@@ -33,11 +36,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from policy_bringup.control.kinematics import Chain
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import stamp_of
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.startup import Options
+from policy_bringup.core.startup import Options, environment, processes
+from policy_bringup.core.types import Array
 from policy_bringup.episodes.stop_record import STOPS
+from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.messages import time_of
 from policy_bringup.runner import Runner
 
@@ -55,6 +61,12 @@ SILENCE_NS = 50_000_000
 START_S = 90.0
 ENDS = (*STOPS, "READY")
 """States in which nobody drives."""
+STANDS = 1e-3
+"""Rad/s of the fastest commanded joint: asked to stand."""
+SLIP = 0.05
+"""Share of the speed at the e-stop by which a command may be faster than the one before and still count as braking:
+joints stop each at its own time, and while the others brake the tool's speed wavers (by 3 % where it was looked at)."""
+SETTLED_S, BRIEF_S = 0.6, 1e-4
 VIOLATION = "violation"
 BUSY = "while True: pass"
 
@@ -68,8 +80,11 @@ class Bench:
 
     def __init__(self, runner: Runner, onlooker: Onlooker, rng: random.Random) -> None:
         self.runner, self.onlooker, self._rng = runner, onlooker, rng
+        _, robot = load_deployment(DEPLOYMENT)
+        urdf = DEPLOYMENT.parent / robot.urdf
+        self._chain = Chain.from_urdf(urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
         self._box = onlooker.publisher(BOX)
-        self._joints = onlooker.publisher(JOINTS)
+        self._joints = onlooker.node.create_publisher(JointState, FALSE, endpoints.profile(graph.topic(JOINTS).qos))
 
     def in_motion(self) -> None:
         """The policy drives, for some time already, and the arm moves. Raises TimeoutError, RuntimeError."""
@@ -81,20 +96,30 @@ class Bench:
                 return
         raise TimeoutError("the arm never moved while the policy was in charge")
 
-    def estop_ms(self) -> float:
-        """Pressed on the box, until the arm's command that answers; then released and reset."""
+    def estop_ms(self) -> tuple[float, float]:
+        """Pressed on the box, until the arm's hold, and until the last command that asks for motion; then released and
+        reset.
+
+        The hold: the first command after the monitor's answer from which on the tool gets slower and slower in the
+        direction in which it was going, until it goes there no more. Joints need up to 0.1 s for that, past the place
+        at which safety stopped its own output, and then bring the tool back there.
+        """
         since_ns = time.time_ns()
         self._box.publish(Bool(data=True))
         try:
             answer_ns = self._output(self._stop("ESTOP", since_ns))
-            self.onlooker.last(0.1)
+            self.onlooker.last(SETTLED_S)
+            commands = [heard for heard in self.onlooker.heard[COMMAND] if heard.published_ns >= since_ns - 10**9]
         finally:
             self._box.publish(Bool(data=False))
             lifted = lambda: self.onlooker.call("safety/reset", Trigger.Request()).success  # noqa: E731
             self.onlooker.wait(lifted, 20.0, "the reset")
         pressed_ns = next(h.published_ns for h in self.onlooker.heard[BOX] if h.published_ns >= since_ns)
-        commands = (heard.published_ns for heard in self.onlooker.heard[COMMAND])
-        return (min((ns for ns in commands if ns > answer_ns), default=math.inf) - pressed_ns) / 1e6
+        before = [heard for heard in commands if heard.published_ns <= answer_ns][-1]
+        after = [heard for heard in commands if heard.published_ns > answer_ns]
+        moving = [h.published_ns for h in after if max(map(abs, h.message.points[0].velocities[:7])) > STANDS]
+        hold_ns = self._braking_from(before, after)
+        return (hold_ns - pressed_ns) / 1e6, (max(moving, default=pressed_ns) - pressed_ns) / 1e6
 
     def violation_ms(self) -> float:
         """A joint is measured beyond its limit: from the first such joint state to the monitor's default.
@@ -160,10 +185,26 @@ class Bench:
         return found
 
     def ready(self) -> None:
-        """Everybody hears the false joint states, before the first is sent."""
-        readers = [name for name in graph.topic(JOINTS).readers if name in self.runner.children]
-        matched = lambda: self._joints.get_subscription_count() > len(readers)  # noqa: E731
-        self.onlooker.wait(lambda: self._alive() and matched(), START_S, "all nodes")
+        """Whoever passes them on hears the false joint states, and everybody the true ones."""
+        passes = lambda: self._joints.get_subscription_count() == 1 and self.onlooker.heard[JOINTS]  # noqa: E731
+        self.onlooker.wait(lambda: self._alive() and passes(), START_S, "all nodes")
+
+    def _braking_from(self, before: Heard, after: list[Heard]) -> float:
+        """When the hold was published; inf where the tool never stopped going where it went."""
+        going = self._tool_velocity(before)
+        along = [float(self._tool_velocity(heard) @ going) for heard in (before, *after)]
+        end = next((i for i, speed in enumerate(along) if speed <= 0.0), None)
+        if end is None:
+            return math.inf
+        slip = SLIP * float(going @ going)
+        return after[max((i for i in range(1, end) if along[i] > along[i - 1] + slip), default=0)].published_ns
+
+    def _tool_velocity(self, command: Heard) -> Array:
+        """`(3,)`, m/s, that a command asks for."""
+        point = command.message.points[0]
+        joints, moved = np.array(point.positions[:7]), BRIEF_S * np.array(point.velocities[:7])
+        before, after = self._chain.forward_batch(np.stack([joints, joints + moved]))[:, :3, 3]
+        return np.asarray((after - before) / BRIEF_S)
 
     def _alive(self) -> bool:
         ended = dead(self.runner)
@@ -206,13 +247,33 @@ class Bench:
         return message
 
 
+class Relayed(Runner):
+    """A deployment whose simulator speaks to joint_relay.py alone."""
+
+    def __enter__(self) -> Relayed:
+        """Starts both."""
+        variables = environment(self._options.deployment.parent, self._options.domain_id, pictures=False)
+        command = [sys.executable, str(ROOT / "benchmarks" / "joint_relay.py")]
+        self._joint_relay = subprocess.Popen(command, env={**os.environ, **variables})
+        for process in processes(self._options):
+            arguments = ("-r", f"{JOINTS}:={TRUE}") if process.name == "sim" else ()
+            self._start(replace(process, ros_arguments=(*process.ros_arguments, *arguments)))
+        return self
+
+    def __exit__(self, *ends: object) -> None:
+        """Ends both."""
+        super().__exit__(*ends)
+        self._joint_relay.kill()
+        self._joint_relay.wait()
+
+
 @contextmanager
 def deployed(domain_id: int, seed: int, rng: random.Random) -> Iterator[Bench]:
     """The expert on the simulated arm. Raises TimeoutError with the end of the log where something does not come."""
     log = io.StringIO()
     options = Options("sim", DEPLOYMENT, source="expert", episodes=0, seed=seed, domain_id=domain_id)
     try:
-        with looking_on(domain_id, TOPICS) as onlooker, Runner(options, log) as runner:
+        with looking_on(domain_id, TOPICS) as onlooker, Relayed(options, log) as runner:
             bench = Bench(runner, onlooker, rng)
             bench.ready()
             yield bench

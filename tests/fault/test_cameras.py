@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 from harness.bench import CONFIG, Bench, bench
-from harness.camera_relay import CAMERAS, FREEZE, PASS, SWAP, true_topic
+from harness.camera_relay import BLACK, CAMERAS, FREEZE, PASS, SWAP, true_topic
 from harness.reaction import STARVED_MS, assert_harmless, stopped
 from harness.stack import HERE, ROOT, Levers
-from std_srvs.srv import SetBool
 
 from policy_bringup.core.config import load
 from policy_bringup.core.robot import Robot
@@ -57,14 +56,13 @@ def watched(next_domain, tmp_path_factory, module_rng) -> Iterator[Watched]:
 @pytest.mark.parametrize("what", ["frozen", "frozen under fresh stamps", "black", "swapped"])
 def test_pictures_that_must_not_be_acted_on_stop_the_arm(watched: Watched, rng, within, what: str):
     made = watched.bench
-    cover = lambda on: made.operator.call("sim/cover", SetBool.Request(data=on))  # noqa: E731
     camera = made.stack.children["sim_camera"]
     made.set_in_motion(rng)
     began_ns = made.recording.mark(f"cameras {what}")()
     begin = {
         "frozen": lambda: camera.send_signal(signal.SIGSTOP),
         "frozen under fresh stamps": lambda: watched.levers.set(FREEZE),
-        "black": lambda: cover(True),
+        "black": lambda: watched.levers.set(BLACK),
         "swapped": lambda: watched.levers.set(SWAP),
     }
     begin[what]()
@@ -78,4 +76,3 @@ def test_pictures_that_must_not_be_acted_on_stop_the_arm(watched: Watched, rng, 
     finally:
         camera.send_signal(signal.SIGCONT)
         watched.levers.set(PASS)
-        cover(False)

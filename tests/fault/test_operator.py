@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from harness.bench import CONFIG, participant
-from harness.reaction import ESTOP_MS, VIOLATION_MS, assert_harmless, estop_to_hold_ms, stopped
-from harness.recording import ACTION, COMMAND, ROGUE, SAFE, STATE, wait
+from harness.reaction import ESTOP_MS, VIOLATION_MS, assert_harmless, estop_to_hold_ms, estop_to_standing_ms, stopped
+from harness.recording import ACTION, COMMAND, JOINTS, ROGUE, SAFE, STATE, wait
 from harness.safe import SETTLE_S
 from harness.standin import StandIn
 from rclpy.node import Node
@@ -32,6 +32,7 @@ def test_a_bouncing_emergency_stop_is_latched_and_a_reset_while_pressed_refused(
     assert change.after == "ESTOP"
     assert_harmless(liars, began_ns, change.ns)
     within("e-stop to hold", estop_to_hold_ms(liars, began_ns), ESTOP_MS)
+    within("e-stop to the last command that moves", estop_to_standing_ms(liars, began_ns), 1000.0 * SETTLE_S)
     assert not liars.operator.reset().success
     assert not liars.operator.arm().success
     liars.operator.press(False)
@@ -83,6 +84,52 @@ def test_a_second_publisher_of_actions_stops_the_arm(liars, rng, within):
         assert_harmless(liars, began_ns, fallen.ns)
 
 
+@pytest.mark.fault(14, "rule SOURCE: a lone stranger in a killed policy's place is named, not offered and not followed")
+def test_a_lone_stranger_does_not_take_the_place_of_a_policy_that_is_gone(liars, rng, within):
+    liars.set_in_motion(rng)
+    liars.policy.close()
+    try:
+        with stranger(liars, ACTION) as publisher:
+            began_ns = liars.recording.mark("a lone stranger")()
+            output = publisher()
+
+            def speaks() -> list[tuple[int, str]]:
+                table = liars.policy.good_table()
+                table.header.frame_id = ROGUE
+                output.publish(table)
+                time.sleep(0.05)
+                return [alarm for alarm in _alarms(liars, began_ns, "safety") if alarm[1].startswith(f"/{ROGUE} ")]
+
+            wait(speaks, 10.0, "the alarm")
+            named_ns, sentence = speaks()[0]
+            heard = [sample for sample in liars.recording.samples(ACTION, began_ns) if sample.frame == ROGUE]
+            first_ns = min([named_ns, *(sample.source_ns for sample in heard)])  # DDS may have told of it before
+            within("first table to the alarm", (named_ns - first_ns) / 1e6, ALARM_MS)
+            assert sentence.startswith(f"/{ROGUE} publishes '{ACTION}', which is for /policy alone")
+            assert liars.recording.safety["offered"] == ""
+            assert "exactly one publisher" in liars.operator.arm().message
+            assert liars.state == "FALLBACK"
+            assert_harmless(liars, began_ns, began_ns)
+    finally:
+        liars.policy = StandIn(liars.context, liars.recording, CONFIG / "grasp.yaml", rng)
+
+
+@pytest.mark.fault(14, "rule STATE: a second publisher of joint states is named within 1 s; the default, no arming")
+def test_a_second_publisher_of_joint_states_stops_the_arm(liars, rng, within):
+    liars.set_in_motion(rng)
+    with stranger(liars, JOINTS) as publisher:
+        began_ns = liars.recording.mark("a second publisher of joint states")()
+        output = publisher()
+        named = lambda: [a for a in _alarms(liars, began_ns, "safety") if a[1].startswith(f"/{ROGUE} ")]  # noqa: E731
+        wait(lambda: output.publish(liars.recording.newest(JOINTS).message) or named(), 10.0, "the alarm")
+        fallen = stopped(liars, began_ns)
+        within("stop to its alarm with the name", max(0.0, (named()[0][0] - fallen.ns) / 1e6), ALARM_MS)
+        assert (fallen.after, fallen.rule) == ("FALLBACK", "STATE")
+        assert "exactly one publisher" in fallen.sentence
+        assert not liars.operator.arm().success
+        assert_harmless(liars, began_ns, fallen.ns)
+
+
 @pytest.mark.fault(14, "the arm node names the stranger within 1 s and follows nobody; nothing unsafe leaves it before")
 @pytest.mark.parametrize("topic", [SAFE, COMMAND])
 def test_a_bag_replayed_into_a_command_topic_is_named_and_not_followed(liars, rng, within, topic: str):
@@ -112,9 +159,9 @@ def test_a_bag_replayed_into_a_command_topic_is_named_and_not_followed(liars, rn
     liars.judge.assert_stands(liars.recording, (gone_ns if topic == COMMAND else ns) + int(SETTLE_S * 1e9))
 
 
-def _alarms(bench, since_ns: int) -> list[tuple[int, str]]:
+def _alarms(bench, since_ns: int, node: str = "arm") -> list[tuple[int, str]]:
     told = [(s.source_ns, entry) for s in bench.recording.samples(DIAGNOSTICS, since_ns) for entry in s.message.status]
-    return [(ns, e.message) for ns, e in told if e.name == "arm" and e.level == DiagnosticStatus.ERROR]
+    return [(ns, e.message) for ns, e in told if e.name == node and e.level == DiagnosticStatus.ERROR]
 
 
 @pytest.mark.fault(17, "READY, nothing offered; arming is refused")

@@ -5,16 +5,22 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from harness.bench import CONFIG, Bench, bench
-from harness.recording import COMMAND, spacing_ms, wait, waited
+from harness.recording import COMMAND, JOINTS, SAFE, spacing_ms, wait, waited
 from harness.stack import ROOT
 from std_srvs.srv import Trigger
 
 from policy_bringup.core.decoding import values_of
+from policy_bringup.episodes.journal import Journal, Outcome, load_journal
+from policy_bringup.episodes.layout import episodes
+from policy_bringup.episodes.reader import open_bag
+from policy_bringup.episodes.recovery import is_clean
 
 MAY_MOUNT = os.geteuid() == 0
 NEEDED_MB = 30
@@ -23,6 +29,9 @@ PIECE, PAUSE_S = 2**20, 0.01
 RECORDER = "recorder/state"
 SILENCE_MS = 110.0
 """The arm node's own watchdog and a tick: that nobody may hold it up for longer."""
+TAIL_MS = 600.0
+"""What a kill may cost of the end of any stream."""
+START_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +67,9 @@ def _record_in_motion(made: Bench, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.fault(
-    19, "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late"
+    19,
+    "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late; "
+    "every message that was sent is in the bag or counted",
 )
 def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within):
     _record_in_motion(recorded, rng)
@@ -67,21 +78,40 @@ def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within)
     recorded.let(1.0)
     recorded.stack.children["recorder"].send_signal(signal.SIGCONT)
     _assert_untouched(recorded, within, began_ns, recorded.recording.mark("recorder SIGCONT")() + 5 * 10**8)
+    recorded.operator.call("recorder/stop", Trigger.Request())
+    _assert_accounted(recorded, _newest_episode(recorded))
 
 
-@pytest.mark.fault(19, "recorder SIGKILL: motion goes on, no command is late")
+@pytest.mark.fault(
+    19,
+    "recorder SIGKILL: motion goes on, no command is late; the next start makes the bag readable, at most 0.6 s short",
+)
 def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
     _record_in_motion(recorded, rng)
+    recorded.let(1.0)
     began_ns = recorded.recording.mark("recorder SIGKILL")()
     recorded.stack.kill("recorder")
+    folder = _newest_episode(recorded)
     try:
         _assert_untouched(recorded, within, began_ns, began_ns + 10**9)
+        assert not is_clean(folder)
     finally:
         recorded.stack.respawn("recorder")
+    wait(lambda: _recorder_state(recorded, began_ns) == "idle", START_S, "the next recorder")
+    assert is_clean(folder)
+    journal = load_journal(folder)
+    assert (journal.recovered, journal.outcome) == (True, Outcome.FAILURE)
+    spans = _assert_held(folder, journal)
+    for topic in (JOINTS, SAFE, COMMAND):
+        within(f"missing at the end of {topic}", max(0.0, (began_ns - spans[topic][1]) / 1e6), TAIL_MS)
 
 
 @pytest.mark.skipif(not MAY_MOUNT, reason="mounting a small file system needs root")
-@pytest.mark.fault(19, "disk full: the recording fails with a sentence; motion goes on, no command is late")
+@pytest.mark.fault(
+    19,
+    "disk full: the recording fails with a sentence; motion goes on, no command is late; "
+    "what was sent until then is in the bag or counted",
+)
 def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
     _record_in_motion(recorded, rng)
     began_ns = recorded.recording.mark("the disk fills")()
@@ -95,6 +125,7 @@ def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
                 time.sleep(PAUSE_S)
         wait(lambda: _recorder_state(recorded, began_ns) == "failed", 30.0, "the end of the recording")
         _assert_untouched(recorded, within, began_ns, recorded.recording.mark("the disk is full")() + 5 * 10**8)
+        _assert_accounted(recorded, _newest_episode(recorded))
     finally:
         fill.unlink()
 
@@ -115,3 +146,33 @@ def _assert_untouched(made: Bench, within, since_ns: int, until_ns: int) -> None
     commands = made.recording.samples(COMMAND, since_ns, until_ns)
     within("longest silence of the arm node", max(spacing_ms(commands)), SILENCE_MS)
     made.judge.assert_safe(made.recording, since_ns)
+
+
+def _newest_episode(made: Bench) -> Path:
+    return episodes(made.folder / "demos")[-1]
+
+
+def _assert_held(folder: Path, journal: Journal) -> dict[str, tuple[int, int]]:
+    """The bag is read to its end, and holds what the journal counts as written. Returns when the first and the last
+    message of each topic in it were published."""
+    published: dict[str, list[int]] = defaultdict(list)
+    with open_bag(folder) as bag:
+        for message in bag.messages():
+            published[message.topic].append(message.publish_ns)
+    for topic, count in journal.counts.items():
+        assert len(published[topic]) == count.written, topic
+        assert count.received == count.written + count.dropped, topic
+    assert published[COMMAND]
+    return {topic: (times[0], times[-1]) for topic, times in published.items() if times}
+
+
+def _assert_accounted(made: Bench, folder: Path) -> None:
+    """Of what was sent between the first and the last message in the bag, by the publisher's own numbers, nothing is
+    neither in the bag nor counted as dropped or lost."""
+    assert is_clean(folder)
+    journal = load_journal(folder)
+    spans = _assert_held(folder, journal)
+    for topic in (JOINTS, SAFE, COMMAND):
+        numbers = [sample.sequence for sample in made.recording.samples(topic, *spans[topic])]
+        sent, count = max(numbers) - min(numbers) + 1, journal.counts[topic]
+        assert count.written <= sent <= count.written + count.dropped + count.lost, (topic, sent, count)

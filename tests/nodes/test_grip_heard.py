@@ -28,7 +28,7 @@ class Bench:
     """A robot that holds something between its fingers, its arm node's words, and a source that is teleop."""
 
     def __init__(self) -> None:
-        self.node, self.rival = Node("arm"), Node("rival")
+        self.node, self.teleop, self.rival = Node("arm"), Node("teleop"), Node("rival")
         self.safety = SafetyNode()
         self._said = self._taken = 0
         hear = self.safety._take_arm_state
@@ -39,7 +39,8 @@ class Bench:
         self.gripper: list[tuple[float, float]] = []
         self.state = self.offered = ""
         self._wiggle = 0
-        self._out = {name: self._publisher(self.node, name) for name in ("joint_states", "arm/state", "teleop/action")}
+        self._out = {name: self._publisher(self.node, name) for name in ("joint_states", "arm/state")}
+        self._out["teleop/action"] = self._publisher(self.teleop, "teleop/action")
         for name, take in (("safety/action", self._take_action), ("safety/state", self._take_state)):
             entry = graph.topic(name)
             self.node.create_subscription(endpoints.interface(entry.type), name, take, endpoints.profile(entry.qos))
@@ -129,7 +130,7 @@ def bench(config_folder, tmp_path) -> Iterator[Bench]:
     parameters = (f"deployment:={config_folder / 'grasp.yaml'}", "source:=expert", f"stops:={tmp_path}")
     rclpy.init(args=["--ros-args", *(part for parameter in parameters for part in ("-p", parameter))])
     made, executor = Bench(), SingleThreadedExecutor()
-    for node in (made.node, made.rival, made.safety):
+    for node in (made.node, made.teleop, made.rival, made.safety):
         executor.add_node(node)
     thread = threading.Thread(target=executor.spin)
     thread.start()
@@ -138,7 +139,7 @@ def bench(config_folder, tmp_path) -> Iterator[Bench]:
     made.safety.wind_down()
     executor.shutdown()
     thread.join()
-    for node in (made.safety, made.node, made.rival):
+    for node in (made.safety, made.node, made.teleop, made.rival):
         node.destroy_node()
     rclpy.try_shutdown()
 

@@ -106,6 +106,24 @@ def test_a_crowd_does_not_make_an_endless_sentence(pin: Pin):
     assert len(sentence) < 200
 
 
+def test_where_no_name_is_known_whoever_is_first_and_alone_is_the_one():
+    pin = Pin("joint_states", "")
+    assert pin.judge((NAMELESS,), 0) == ""
+    assert pin.trusted
+    assert pin.judge((NAMELESS, ROGUE), 1) == "/rogue publishes 'joint_states', which is for one program alone"
+    assert not pin.trusted
+    assert pin.judge((NAMELESS,), 2) == ""
+    assert pin.trusted
+    assert pin.judge((ROGUE,), 3) == "another program publishes 'joint_states' than before"
+
+
+def test_where_no_name_is_known_none_of_two_is_the_one():
+    pin = Pin("joint_states", "")
+    both = "a program without a node name, /rogue publishes 'joint_states', which is for one program alone"
+    assert pin.judge((NAMELESS, ROGUE), 0) == both
+    assert not pin.trusted
+
+
 class Cell:
     """The arm node and the simulated robot, with safety, and whoever else, played by nodes of the test."""
 

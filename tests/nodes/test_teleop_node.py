@@ -42,7 +42,7 @@ class Cell:
     """Everything around the two nodes: joint states, a policy that stands still if asked to, a recorder's services."""
 
     def __init__(self, config_folder: Path) -> None:
-        self.node = Node("robot")
+        self.node, self.policy, self.arm = Node("robot"), Node("policy"), Node("arm")
         self.robot = load(config_folder / "robot.yaml", Robot)
         self.spec = load_deployment(config_folder / "grasp.yaml")[0].contract.action
         self.joints = np.array([*self.robot.home, 0.04])
@@ -72,7 +72,8 @@ class Cell:
         if topic not in self._outputs:
             entry = graph.topic(topic)
             kind, qos = endpoints.interface(entry.type), endpoints.profile(entry.qos)
-            self._outputs[topic] = self.node.create_publisher(kind, topic, qos)
+            owner = {"policy/action": self.policy, "arm/state": self.arm}.get(topic, self.node)
+            self._outputs[topic] = owner.create_publisher(kind, topic, qos)
         self._outputs[topic].publish(message)
 
     def close(self) -> None:
@@ -144,7 +145,7 @@ def start(config_folder: Path) -> Iterator[Callable[[str], tuple[TeleopNode, Cel
         rclpy.init(args=["--ros-args", *(f for k, v in choices.items() for f in ("-p", f"{k}:={v}"))])
         ends.append(rclpy.try_shutdown)
         cell, nodes = Cell(config_folder), (SafetyNode(), TeleopNode())
-        for node in (cell.node, *nodes):
+        for node in (cell.node, cell.policy, cell.arm, *nodes):
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             thread = threading.Thread(target=executor.spin)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from policy_bringup.safety.reasons import Rule, State
-from policy_bringup.safety.state import Proposal
+from policy_bringup.safety.state import Arm, Proposal
 
 MS = 1_000_000
 
@@ -518,3 +518,16 @@ def test_a_step_less_than_half_a_tick_ahead_counts_as_reached(bench):
         values[0, 0] += 0.0004
         b.propose(values=values, steps=2, times_s=np.array([first_s, 0.115]))
         assert b.tick().output[0] - 0.5 == pytest.approx(moved)
+
+
+@pytest.mark.parametrize("publishers", [0, 2, 3, True, 1.0, None, "1", np.ones(3)])
+def test_a_joint_state_of_a_topic_with_another_number_of_publishers_is_a_hard_cause(bench, publishers):
+    b = bench().active()
+    b.measure(publishers=publishers)
+    verdict = b.tick(measure=False)
+    assert (verdict.state, verdict.transitions[-1].reason.rule) == (State.FALLBACK, Rule.STATE)
+    assert not b.step(Arm(True)).accepted
+    b.tick()
+    b.propose()
+    b.tick()
+    assert b.step(Arm(True)).accepted, "it is alone again"

@@ -71,6 +71,10 @@ def test_what_is_wrong_with_the_joint_state_is_said_in_these_words(bench):
     assert b.measure(joints=np.full(7, np.nan)).sentence == malformed
     b.tick(measure=False)
     assert b.step(Arm(True)).sentence == malformed
+    rivalled = "joint_states must have exactly one publisher, the same all along"
+    assert b.measure(publishers=2).sentence == rivalled
+    b.tick(measure=False)
+    assert b.step(Arm(True)).sentence == rivalled
     b.joints[3] = 2.5
     b.tick()
     assert b.step(Arm(True)).sentence == "joint3 2.500 rad is above its limit 2.020 rad"

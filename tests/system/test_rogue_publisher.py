@@ -1,6 +1,6 @@
-"""A program that nobody asked for publishes where only safety or the arm node may, while both run.
+"""A program that nobody asked for publishes where only a node of the stack, or the robot, may, while all run.
 
-Without DDS security nothing keeps it out. It must be named within a second, and the arm must not follow it.
+Without DDS security nothing keeps it out. It must be named within a second, and nothing follows it.
 """
 
 import copy
@@ -15,6 +15,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -24,6 +25,7 @@ from policy_bringup.nodes import endpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION, COMMAND = "safety/action", "arm_controller/joint_trajectory"
+POLICY, JOINTS = "policy/action", "joint_states"
 ROGUE = "rogue"
 """Its node name, and the frame in its messages, by which the test knows them."""
 ALARM_S = 1.0
@@ -41,12 +43,16 @@ class Witness:
         self.commands: list[JointTrajectory] = []
         self.rogue_ns: list[int] = []
         self.arm: list[tuple[int, DiagnosticStatus]] = []
+        self.gate: list[tuple[int, DiagnosticStatus]] = []
+        self.joints: JointState | None = None
         self.safety: dict[str, str] = {"state": "", "offered": ""}
         for name, take in (
             ("safety/state", self._take_state),
             (ACTION, self._take_action),
             (COMMAND, self._take_command),
             ("/diagnostics", self._take_health),
+            (POLICY, self._take_proposal),
+            (JOINTS, self._take_joints),
         ):
             entry = graph.topic(name)
             qos = endpoints.profile(entry.qos)
@@ -65,15 +71,27 @@ class Witness:
         else:
             self.commands.append(message)
 
+    def _take_proposal(self, _message: JointTrajectory, info) -> None:
+        self.rogue_ns.append(info["source_timestamp"])  # no policy runs
+
+    def _take_joints(self, message: JointState, info) -> None:
+        if message.header.frame_id == ROGUE:
+            self.rogue_ns.append(info["source_timestamp"])
+        else:
+            self.joints = message
+
     def _take_state(self, message: DiagnosticArray) -> None:
         self.safety = values_of(message.status[0])
 
     def _take_health(self, message: DiagnosticArray) -> None:
-        self.arm += [(stamp_of(message.header.stamp), status) for status in message.status if status.name == "arm"]
+        for status in message.status:
+            told = {"arm": self.arm, "safety": self.gate}.get(status.name, [])
+            told.append((stamp_of(message.header.stamp), status))
 
     @property
     def alarms(self) -> list[tuple[int, DiagnosticStatus]]:
-        return [(ns, status) for ns, status in self.arm if status.level == DiagnosticStatus.ERROR]
+        """Of both."""
+        return [(ns, status) for ns, status in self.arm + self.gate if status.level == DiagnosticStatus.ERROR]
 
     def let_it_home(self) -> None:
         """The arm follows nobody before safety was armed since it started."""
@@ -187,3 +205,22 @@ def test_a_stranger_at_the_robots_controller_is_named_within_a_second_and_the_ar
         witness.listener.wait(lambda: len(witness.arm) > count + 1, 10.0, "the arm's next diagnostics")
     assert_named_in_time(witness, f"/rogue publishes '{COMMAND}', which is for /arm alone")
     assert len({followed(status) for _, status in witness.alarms}) == 1, "something was followed after the alarm"
+
+
+@pytest.mark.parametrize("topic", [POLICY, JOINTS], ids=["alone, in a policy's place", "beside the robot"])
+def test_a_stranger_that_speaks_to_safety_is_named_within_a_second_and_nothing_can_be_armed(
+    witness: Witness, domain_id: int, topic: str
+):
+    arm = witness.listener.node.create_client(SetBool, "safety/arm")
+    sentence = f"/rogue publishes '{topic}', which is for {'/policy' if topic == POLICY else 'one program'} alone"
+    with rogue_publisher(witness.listener, domain_id, topic) as publisher:
+        message = copy.deepcopy(witness.joints)
+        message.header.frame_id = ROGUE
+        provoke(witness, publisher, message if topic == JOINTS else forged(witness.safe, 0.0), 20)
+        named = lambda: witness.alarms[-1][1].message.startswith(sentence)  # noqa: E731
+        witness.listener.wait(named, 5.0, "its name, which DDS may tell after it tells of the publisher")
+        answer = witness.listener.call(arm, SetBool.Request(data=True))
+    assert_named_in_time(witness, sentence)
+    assert not answer.success
+    assert "exactly one publisher" in answer.message
+    assert witness.safety["state"] == "READY"

@@ -30,11 +30,13 @@ from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
+from policy_bringup.nodes.pinning import InputPins
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.nodes.safety_messages import SafetyMessages
 from policy_bringup.nodes.stop_recorder import open_recorder
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
+from policy_bringup.safety.reasons import State
 from policy_bringup.safety.state import Arm, EStop, Fault, Gripped, Measured, Proposal, Reset
 
 LOOKS = 8
@@ -75,8 +77,10 @@ class SafetyNode(BringupNode):
         self._inbox.hear("safety/estop", self._take_estop)
         self._inbox.hear("joint_states", self._take_joints)
         self._inbox.hear_small("arm/state", self._take_arm_state)
-        for source in config.sources:
-            self._inbox.hear_small(f"{source}/action", partial(self._take_action, source))
+        actions = {f"{source}/action": partial(self._take_action, source) for source in config.sources}
+        for topic, take in actions.items():
+            self._inbox.hear_small(topic, take)
+        self._pins = InputPins(self, self._is_armed, "joint_states", *actions, "arm/state", "safety/estop")
         endpoints.serve(self, "safety/arm", self._serve_arm)
         endpoints.serve(self, "safety/stop", self._serve_stop)
         endpoints.serve(self, "safety/reset", self._serve_reset)
@@ -98,8 +102,11 @@ class SafetyNode(BringupNode):
         if self._verdict is None:
             return "warn", "has not ticked yet", {}
         state = self._verdict.state.name
+        values = {"state": state, "late_ticks": self._messages.late_ticks}
+        if self._pins.alarm:
+            return "error", self._pins.alarm, values
         level = {"READY": "ok", "ACTIVE": "ok", "INIT": "warn", "RETRY": "warn"}.get(state, "error")
-        return level, self._messages.last_sentence or state, {"state": state, "late_ticks": self._messages.late_ticks}
+        return level, self._messages.last_sentence or state, values
 
     def _threshold(self) -> float:
         if text_parameter(self, "source") != "bundle":
@@ -117,11 +124,14 @@ class SafetyNode(BringupNode):
         self._stops.hear(event, reply, now_ns)
         return reply
 
+    def _is_armed(self) -> bool:
+        return State.READY < self._monitor.state < State.FALLBACK
+
     def _take_action(self, source: str, message: JointTrajectory) -> None:
         topic = f"{source}/action"
         try:
             chunk: ActionChunk = decoding.chunk_of(message, source, received_now())
-            self._step(Proposal(chunk, self.count_publishers(topic)))
+            self._step(Proposal(chunk, self._pins.publishers(topic, chunk.received_ns)))
             self._news = True
         except Exception as error:  # whatever arrives, the gate must not fall over: it closes
             self._step(Fault(f"error while reading {topic}: {error!r}"))
@@ -129,6 +139,7 @@ class SafetyNode(BringupNode):
     def _take_joints(self, message: JointState) -> None:
         try:
             sample = decoding.joint_positions(message, received_now())
+            publishers = self._pins.publishers("joint_states", sample.received_ns)
             joints, _ = self._proprioception.joints(sample)
             columns = self._proprioception.measured(sample, self._action)
         except ObservationError:
@@ -137,11 +148,11 @@ class SafetyNode(BringupNode):
         except Exception as error:
             self._step(Fault(f"error while reading joint_states: {error!r}"))
             return
-        self._step(Measured(sample.stamp_ns, sample.received_ns, joints, columns))
+        self._step(Measured(sample.stamp_ns, sample.received_ns, joints, columns, publishers))
 
     def _take_arm_state(self, message: DiagnosticArray) -> None:
         columns = decoding.grip_of(message, self._action.names)
-        alone = columns is not None and self.count_publishers("arm/state") == 1
+        alone = columns is not None and self._pins.publishers("arm/state", received_now()) == 1
         self._gripped = Gripped(columns) if columns is not None and alone else None
         if self._gripped is not None:
             reply = self._step(self._gripped)
@@ -150,7 +161,9 @@ class SafetyNode(BringupNode):
                 self.get_logger().warning(told, throttle_duration_sec=1.0)
 
     def _take_estop(self, message: Bool) -> None:
-        self._step(EStop(message.data))
+        # Anybody may press it. Only the box may let it go, or be its heartbeat.
+        if message.data or self._pins.publishers("safety/estop", received_now()) == 1:
+            self._step(EStop(message.data))
         self._news = self._news or message.data
 
     def _serve_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -174,6 +187,8 @@ class SafetyNode(BringupNode):
     def _look(self) -> None:
         self._inbox.take()
         now_ns = received_now()
+        if self._pins.look(now_ns):
+            self._publish_health()
         waited_s = (now_ns - self._ticked_ns) / 1e9
         # A beat may come a little early; a quarter of one must not cost a whole one.
         due_s = self._period_s / 2 if self._news else self._period_s

@@ -56,7 +56,7 @@ def values_of(item: object) -> dict[str, Any]:
     """What a record's line says of something that was kept."""
     if isinstance(item, Measured):
         times = {"stamp_ns": item.stamp_ns, "received_ns": item.received_ns}
-        return {**times, "joints": item.joints, "columns": item.columns}
+        return {**times, "joints": item.joints, "columns": item.columns, "publishers": item.publishers}
     if isinstance(item, Proposal):
         return {**_chunk(item.chunk), "publishers": item.publishers}
     if isinstance(item, Gripped):

@@ -80,6 +80,8 @@ def hazard(m: Memory, gap_s: float) -> Reason | None:
 
 def payload(event: Measured, limits: Limits) -> Reason | None:
     """What is wrong with a joint state in itself."""
+    if type(event.publishers) is not int or event.publishers != 1:
+        return Reason(Rule.STATE, "joint_states must have exactly one publisher, the same all along")
     tables = ((event.joints, (len(limits.joints),)), (event.columns, limits.lower.shape))
     stamped = type(event.stamp_ns) is int and type(event.received_ns) is int
     if stamped and all(_is_table(table, shape) and np.isfinite(table).all() for table, shape in tables):

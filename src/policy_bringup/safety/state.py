@@ -16,7 +16,7 @@ _NONE: Array = np.zeros(0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """A chunk as it arrived; publishers: how many there are on its topic."""
+    """A chunk as it arrived; publishers: how many there are on its topic, 0 for a lone one that is not trusted."""
 
     chunk: ActionChunk
     publishers: int
@@ -24,12 +24,14 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """A joint state `(n,)` rad, and the same as action columns `(m,)`: any finite number where there is no sensor."""
+    """A joint state `(n,)` rad, and the same as action columns `(m,)`: any finite number where there is no sensor;
+    publishers: as of a proposal."""
 
     stamp_ns: int
     received_ns: int
     joints: Array
     columns: Array
+    publishers: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

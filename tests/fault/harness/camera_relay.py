@@ -3,6 +3,7 @@
 Run: python camera_relay.py LEVERS
 """
 
+import array
 import mmap
 import signal
 import struct
@@ -12,9 +13,10 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-PASS, FREEZE, SWAP = range(3)
+PASS, FREEZE, SWAP, BLACK = range(4)
 CAMERAS = ("front", "wrist")
 STAMP = slice(4, 12)
 """Where a serialised message has its stamp."""
@@ -25,7 +27,8 @@ def true_topic(camera: str) -> str:
 
 
 class Cameras(Node):
-    """Frozen: the kept picture under a fresh stamp. Swapped: each camera's picture on the other's topic."""
+    """Frozen: the kept picture under a fresh stamp. Swapped: each camera's picture on the other's topic. Black: every
+    pixel is nought, as of a sensor that has lost its light."""
 
     def __init__(self, levers: mmap.mmap) -> None:
         super().__init__("camera_relay")
@@ -44,6 +47,10 @@ class Cameras(Node):
         if mode == FREEZE:
             kept = self._kept[name]
             data = kept[: STAMP.start] + data[STAMP] + kept[STAMP.stop :]
+        if mode == BLACK:
+            picture = deserialize_message(data, Image)
+            picture.data = array.array("B", bytes(len(picture.data)))
+            data = serialize_message(picture)
         to = CAMERAS[1 - CAMERAS.index(name)] if mode == SWAP else name
         self._outputs[to].publish(data)
 

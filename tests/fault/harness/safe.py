@@ -31,6 +31,8 @@ STILL = 0.001
 """Rad/s: at this speed and below a commanded joint stands, up to the solver's tolerance."""
 SETTLE_S = 0.6
 """From a stop to where every command says stand."""
+BRIEF_S = 1e-4
+"""Over which a tool's velocity is taken."""
 
 
 class Judge:
@@ -91,6 +93,13 @@ class Judge:
     def farther(self, one: np.ndarray, other: np.ndarray) -> bool:
         """Whether two poses, in action columns, are further apart than the monitor's tolerance."""
         return bool((np.abs(one - other) > self._tolerance)[:6].any())
+
+    def tool_velocity(self, command: Sample) -> np.ndarray:
+        """`(3,)`, m/s, that a command asks for."""
+        point = command.message.points[0]
+        joints, moved = np.array(point.positions[:7]), BRIEF_S * np.array(point.velocities[:7])
+        before, after = self._chain.forward_batch(np.stack([joints, joints + moved]))[:, :3, 3]
+        return (after - before) / BRIEF_S
 
     def _judge_command(self, sample: Sample) -> None:
         message = sample.message
