@@ -114,6 +114,21 @@ def test_a_command_starts_now_whatever_the_clocks_say():
     assert decoding.stamp_of(messages.trajectory_message(command).header.stamp) == 0
 
 
+def test_a_command_names_the_safe_action_that_it_answers_or_none():
+    command = JointCommand(("a",), np.array([0.01]), np.ones((1, 1)), np.ones((1, 1)))
+    assert decoding.answered_of(messages.trajectory_message(command, STAMP)) == STAMP
+    assert decoding.answered_of(messages.trajectory_message(command)) == 0
+
+
+@pytest.mark.parametrize(
+    "frame", ["base", "answers", "answers ", "answers x", "answers -1", "answers 1.5", "answers ²"]
+)
+def test_a_frame_of_anybody_elses_answers_nothing(frame: str):
+    message = JointTrajectory()
+    message.header.frame_id = frame
+    assert decoding.answered_of(message) == 0
+
+
 def test_a_ragged_command_is_an_error():
     message = JointTrajectory(joint_names=["a", "b"], points=[JointTrajectoryPoint(positions=[1.0])])
     with pytest.raises(ValueError, match="reshape"):
