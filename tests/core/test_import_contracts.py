@@ -1,9 +1,9 @@
 """What `make lint` asks of imports leaves no part of the package out."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNERS = {"rclpy": "nodes", "mujoco": "sim", "onnxruntime": "inference", "torch": "learning"}
