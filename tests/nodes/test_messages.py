@@ -1,7 +1,10 @@
 """Real ROS messages to the stack's types and back."""
 
 import array
+import importlib.util
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -90,6 +93,41 @@ def test_a_bgr_picture_arrives_as_rgb():
     message = image_messages.image_message(pixels, STAMP, "front")
     message.encoding = "bgr8"
     assert image_messages.image_sample(message, 9, "front").pixels[0, 0].tolist() == [0, 0, 200]
+
+
+@pytest.fixture
+def with_cv_bridge(monkeypatch):
+    """The module as it is loaded where cv_bridge is installed, which has no wheel: a stand-in with its signature."""
+    asked: list[tuple] = []
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, img_msg, desired_encoding="passthrough"):
+            asked.append((img_msg, desired_encoding))
+            table = np.frombuffer(img_msg.data, np.uint8).reshape(img_msg.height, img_msg.width, 3)
+            return table[..., ::-1] if img_msg.encoding == "bgr8" else table
+
+    stand_in = types.ModuleType("cv_bridge")
+    stand_in.CvBridge = CvBridge
+    monkeypatch.setitem(sys.modules, "cv_bridge", stand_in)
+    spec = importlib.util.find_spec(image_messages.__name__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, asked
+
+
+@pytest.mark.parametrize(("encoding", "first"), [("rgb8", [200, 0, 0]), ("bgr8", [0, 0, 200])])
+def test_where_cv_bridge_is_installed_it_converts_and_is_asked_for_rgb(with_cv_bridge, encoding: str, first: list[int]):
+    module, asked = with_cv_bridge
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[..., 0] = 200
+    message = module.image_message(pixels, STAMP, "front")
+    message.encoding = encoding
+    sample = module.image_sample(message, 9, "front")
+    assert [(heard is message, wanted) for heard, wanted in asked] == [(True, "rgb8")]
+    assert sample.pixels.shape == (4, 6, 3)
+    assert sample.pixels.dtype == np.uint8
+    assert sample.pixels[0, 0].tolist() == first
+    assert (sample.stamp_ns, sample.received_ns, sample.camera) == (STAMP, 9, "front")
 
 
 def test_camera_info_carries_the_intrinsic_matrix():

@@ -29,11 +29,8 @@ def backend(request) -> str:
         if missing():
             pytest.skip(f"OpenGL without a screen needs {missing()}")
         try:
-            model, (deployment, _) = (
-                build_model(load(CONFIG / "sim.yaml", SimConfig)),
-                load_deployment(CONFIG / "grasp.yaml"),
-            )
-            EglView(model, deployment.cameras).close()
+            deployment, _ = load_deployment(CONFIG / "grasp.yaml")
+            EglView(build_model(load(CONFIG / "sim.yaml", SimConfig)), deployment.cameras).close()
         except DeviceError as error:
             pytest.skip(str(error))
     return request.param
