@@ -1,7 +1,8 @@
 """Latency per stage of the running stack, from the camera's stamp to the arm's command.
 
-Every message carries the stamp of the picture it was made from, and DDS notes when it was published; the difference is
-taken per stage. Run: python benchmarks/latency.py [--source bundle] [--episodes N] [--camera-backend raycast|egl|auto]
+Every action bears the stamp of the picture it was made from, the arm's command names the stamp of the safe action that
+it answers, and DDS notes when each was published; the difference is taken per stage.
+Run: python benchmarks/latency.py [--source bundle] [--episodes N] [--camera-backend raycast|egl|auto]
 """
 
 from __future__ import annotations

@@ -72,6 +72,12 @@ def test_shadow_mode_has_no_arm_node(options, tmp_path: Path):
     assert "arm" not in names
 
 
+@pytest.mark.parametrize("mode", graph.MODES)
+def test_gazebo_alone_runs_on_simulated_time_and_all_of_its_nodes_do(options, tmp_path: Path, mode: str):
+    started = processes(options(mode=mode, source="bundle", bundle=tmp_path, record=tmp_path))
+    assert {process.parameters.get("use_sim_time", False) for process in started} == {mode == "gazebo"}
+
+
 def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(options):
     for process in processes(options(seed=7)):
         entry = next(node for node in graph.NODES if node.name == process.name)
@@ -105,6 +111,10 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
         (
             {"mode": "shadow", "source": "none", "teleop_device": "joy", "compliant_controller": "gravity"},
             "compliant_controller: is one of ros2_control (mode hardware or gazebo); mode 'shadow' moves no arm",
+        ),
+        (
+            {"mode": "gazebo", "source": "bundle", "bundle": ROOT, "security": ROOT},
+            "security: keys are for topics of core/graph.py, and /clock of mode gazebo is not one",
         ),
         ({"episodes": -1}, "episodes: must be 0 (without end) or more, found -1"),
         ({"log_level": "loud"}, "log_level: must be one of"),

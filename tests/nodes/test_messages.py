@@ -1,7 +1,10 @@
 """Real ROS messages to the stack's types and back."""
 
 import array
+import importlib.util
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -92,6 +95,41 @@ def test_a_bgr_picture_arrives_as_rgb():
     assert image_messages.image_sample(message, 9, "front").pixels[0, 0].tolist() == [0, 0, 200]
 
 
+@pytest.fixture
+def with_cv_bridge(monkeypatch):
+    """The module as it is loaded where cv_bridge is installed, which has no wheel: a stand-in with its signature."""
+    asked: list[tuple] = []
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, img_msg, desired_encoding="passthrough"):
+            asked.append((img_msg, desired_encoding))
+            table = np.frombuffer(img_msg.data, np.uint8).reshape(img_msg.height, img_msg.width, 3)
+            return table[..., ::-1] if img_msg.encoding == "bgr8" else table
+
+    stand_in = types.ModuleType("cv_bridge")
+    stand_in.CvBridge = CvBridge
+    monkeypatch.setitem(sys.modules, "cv_bridge", stand_in)
+    spec = importlib.util.find_spec(image_messages.__name__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, asked
+
+
+@pytest.mark.parametrize(("encoding", "first"), [("rgb8", [200, 0, 0]), ("bgr8", [0, 0, 200])])
+def test_where_cv_bridge_is_installed_it_converts_and_is_asked_for_rgb(with_cv_bridge, encoding: str, first: list[int]):
+    module, asked = with_cv_bridge
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[..., 0] = 200
+    message = module.image_message(pixels, STAMP, "front")
+    message.encoding = encoding
+    sample = module.image_sample(message, 9, "front")
+    assert [(heard is message, wanted) for heard, wanted in asked] == [(True, "rgb8")]
+    assert sample.pixels.shape == (4, 6, 3)
+    assert sample.pixels.dtype == np.uint8
+    assert sample.pixels[0, 0].tolist() == first
+    assert (sample.stamp_ns, sample.received_ns, sample.camera) == (STAMP, 9, "front")
+
+
 def test_camera_info_carries_the_intrinsic_matrix():
     matrix = [100.0, 0.0, 32.0, 0.0, 100.0, 24.0, 0.0, 0.0, 1.0]
     message = image_messages.camera_info("front", 64, 48, STAMP, matrix)
@@ -112,6 +150,21 @@ def test_a_command_survives_the_round_trip():
 def test_a_command_starts_now_whatever_the_clocks_say():
     command = JointCommand(("a",), np.array([0.01]), np.ones((1, 1)), np.ones((1, 1)))
     assert decoding.stamp_of(messages.trajectory_message(command).header.stamp) == 0
+
+
+def test_a_command_names_the_safe_action_that_it_answers_or_none():
+    command = JointCommand(("a",), np.array([0.01]), np.ones((1, 1)), np.ones((1, 1)))
+    assert decoding.answered_of(messages.trajectory_message(command, STAMP)) == STAMP
+    assert decoding.answered_of(messages.trajectory_message(command)) == 0
+
+
+@pytest.mark.parametrize(
+    "frame", ["base", "answers", "answers ", "answers x", "answers -1", "answers 1.5", "answers ²"]
+)
+def test_a_frame_of_anybody_elses_answers_nothing(frame: str):
+    message = JointTrajectory()
+    message.header.frame_id = frame
+    assert decoding.answered_of(message) == 0
 
 
 def test_a_ragged_command_is_an_error():

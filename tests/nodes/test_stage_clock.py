@@ -8,7 +8,7 @@ def test_each_stage_is_measured_from_the_end_of_the_one_before():
     clock.camera(1000 * MS, 1008 * MS)
     clock.policy(1000 * MS, 1010 * MS)
     clock.safety(1000 * MS, 1015 * MS)
-    clock.arm(1016 * MS)
+    clock.arm(1000 * MS, 1016 * MS)
     assert clock.latencies.samples == {
         "camera": [8.0],
         "policy": [2.0],
@@ -26,14 +26,31 @@ def test_only_the_first_safe_action_of_a_picture_counts():
     assert clock.latencies.samples["safety"] == [5.0]
 
 
-def test_a_command_sent_before_the_safe_action_is_not_its_answer():
+def test_a_command_that_the_arm_made_by_itself_answers_nothing_even_after_the_safe_action():
     clock = StageClock()
     clock.policy(1000 * MS, 1010 * MS)
     clock.safety(1000 * MS, 1015 * MS)
-    clock.arm(1014 * MS)
+    clock.arm(0, 1016 * MS)
     assert clock.latencies.samples["arm"] == []
-    clock.arm(1017 * MS)
-    clock.arm(1027 * MS)
+
+
+def test_a_command_that_answers_an_earlier_safe_action_is_not_credited_to_the_newest():
+    clock = StageClock()
+    for stamp in (1000, 1050):
+        clock.policy(stamp * MS, (stamp + 10) * MS)
+        clock.safety(stamp * MS, (stamp + 15) * MS)
+    clock.arm(1000 * MS, 1066 * MS)
+    clock.arm(1050 * MS, 1068 * MS)
+    assert clock.latencies.samples["arm"] == [51.0, 3.0]
+    assert clock.latencies.samples["total"] == [66.0, 18.0]
+
+
+def test_only_the_first_command_that_answers_counts():
+    clock = StageClock()
+    clock.policy(1000 * MS, 1010 * MS)
+    clock.safety(1000 * MS, 1015 * MS)
+    clock.arm(1000 * MS, 1017 * MS)
+    clock.arm(1000 * MS, 1027 * MS)
     assert clock.latencies.samples["arm"] == [2.0]
 
 
@@ -47,4 +64,6 @@ def test_memory_does_not_grow():
     clock = StageClock()
     for i in range(1000):
         clock.camera(i * MS, i * MS)
-    assert len(clock._camera) <= 64
+        clock.policy(i * MS, i * MS)
+        clock.safety(i * MS, i * MS)
+    assert max(len(clock._camera), len(clock._policy), len(clock._safe)) <= 64

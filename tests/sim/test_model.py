@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from policy_bringup.control.kinematics import Chain
-from policy_bringup.core.rotations import log
+from policy_bringup.core.rotations import from_rpy, log
 from policy_bringup.sim import panda
 from policy_bringup.sim.mjcf import mjcf
 from policy_bringup.sim.model import write_models
@@ -73,7 +73,26 @@ def test_mass_and_inertia_survive_both_formats(files):
     for element in ET.parse(files[0]).getroot().findall("link"):
         mass = element.find("inertial/mass")
         if mass is not None:
-            assert model.body(element.get("name")).mass[0] == pytest.approx(float(mass.get("value")))
+            body, about = model.body(element.get("name")), element.find("inertial/inertia").attrib
+            assert body.mass[0] == pytest.approx(float(mass.get("value")))
+            offset, turn = (numbers(element.find("inertial/origin").get(key)) for key in ("xyz", "rpy"))
+            np.testing.assert_allclose(body.ipos, offset, atol=1e-9)
+            xx, yy, zz, xy, xz, yz = (float(about[key]) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
+            R = from_rpy(*turn)
+            wanted = R @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ R.T
+            np.testing.assert_allclose(inertia_of(body), wanted, rtol=1e-6, atol=1e-9)
+
+
+def numbers(text: str) -> np.ndarray:
+    return np.array([float(word) for word in text.split()])
+
+
+def inertia_of(body) -> np.ndarray:
+    """`(3, 3)` kg m^2 about the centre of mass, along the body's axes; MuJoCo keeps it by its principal axes."""
+    principal = np.zeros(9)
+    mujoco.mju_quat2Mat(principal, body.iquat)
+    R = principal.reshape(3, 3)
+    return R @ np.diag(body.inertia) @ R.T
 
 
 def test_ros2_control_commands_every_joint_but_the_mimic():

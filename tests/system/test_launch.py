@@ -75,6 +75,7 @@ CASES = [
     {"mode": "sim", "source": "expert", "console": "true", "seed": "7", "episodes": "3", "domain_id": "42"},
     {"mode": "hardware", "source": "bundle", "bundle": "/somewhere"},
     {"mode": "hardware", "source": "bundle", "bundle": "/somewhere", "compliant_controller": "gravity"},
+    {"mode": "gazebo", "source": "bundle", "bundle": "/somewhere"},
     {"mode": "shadow", "source": "bundle", "bundle": "/somewhere", "camera_source": "demo.mp4", "log_level": "debug"},
 ]
 

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 
+from policy_bringup.core import graph
+from policy_bringup.core.decoding import values_of
+from policy_bringup.nodes.endpoints import interface, profile
 from policy_bringup.nodes.runtime import WATCHER
 
 DEPLOYMENT = Path(__file__).resolve().parents[2] / "config" / "grasp.yaml"
@@ -40,11 +44,12 @@ class Managed:
 
 @pytest.fixture
 def start(ros_environment):
-    """Starts a node without autostart, with the given deployment."""
+    """Starts a node, without autostart by default, with the given deployment and parameters."""
     started: list[subprocess.Popen] = []
 
-    def start(name: str, deployment: Path) -> subprocess.Popen:
-        parameters = ["-p", f"deployment:={deployment}", "-p", "autostart:=false"]
+    def start(name: str, deployment: Path, autostart: bool = False, **given: object) -> subprocess.Popen:
+        values = {"deployment": deployment, "autostart": str(autostart).lower(), **given}
+        parameters = [text for key, value in values.items() for text in ("-p", f"{key}:={value}")]
         command = [sys.executable, "-m", f"policy_bringup.nodes.{name}_node", "--ros-args", *parameters]
         started.append(subprocess.Popen(command, env=os.environ.copy()))
         return started[-1]
@@ -89,6 +94,61 @@ def test_a_simulation_and_its_cameras_that_were_paused_go_on(start, listener):
         listener.wait(lambda: len(heard) > 10, 30.0, "pictures")
         for node in managed:
             assert node.change(Transition.TRANSITION_DEACTIVATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "speaks", "beside"),
+    [
+        ("safety", "safety/state", ("sim",)),
+        ("arm", "arm_controller/joint_trajectory", ("sim",)),
+        ("policy", "policy/action", ("sim", "sim_camera", "safety")),
+        ("recorder", "recorder/state", ("sim",)),
+    ],
+)
+def test_every_node_of_the_robot_runs_when_active_and_is_silent_otherwise_as_often_as_its_manager_says(
+    start, listener, tmp_path: Path, name: str, speaks: str, beside: tuple[str, ...]
+):
+    """Beside those that it needs, which run all the time: as a manager that starts one node anew would have it."""
+    for other in beside:
+        start(other, DEPLOYMENT, autostart=True, source="expert")
+    start(name, DEPLOYMENT, source="expert", mode="sim", record=tmp_path)
+    managed, entry = Managed(listener, name), graph.topic(speaks)
+    heard: list[object] = []
+    listener.node.create_subscription(interface(entry.type), speaks, heard.append, profile(entry.qos))
+    lives: list[DiagnosticArray] = []
+    of_it = lambda message: lives.append(message) if message.status[0].name == name else None  # noqa: E731
+    listener.node.create_subscription(DiagnosticArray, "/diagnostics", of_it, 10)
+    for _ in range(2):
+        assert managed.change(Transition.TRANSITION_CONFIGURE)
+        for _ in range(2):
+            lives.clear()
+            heard.clear()
+            listener.wait(lambda: len(lives) >= 2, 30.0, "signs of life of an inactive node")
+            assert heard == []
+            assert managed.change(Transition.TRANSITION_ACTIVATE)
+            listener.wait(lambda: len(heard) > 4, 30.0, f"what an active {name} says on {speaks}")
+            assert managed.change(Transition.TRANSITION_DEACTIVATE)
+            assert managed.state == State.PRIMARY_STATE_INACTIVE
+        assert managed.change(Transition.TRANSITION_CLEANUP)
+        assert managed.state == State.PRIMARY_STATE_UNCONFIGURED
+        gone = lambda: listener.node.count_publishers(speaks) == 0  # noqa: E731
+        listener.wait(gone, 10.0, "the end of the publisher")
+
+
+def test_a_simulation_that_was_paused_does_not_count_what_it_did_before_as_done_since(start, listener):
+    start("sim", DEPLOYMENT)
+    managed = Managed(listener, "sim")
+    factors: list[float] = []
+    take = lambda message: factors.append(float(values_of(message.status[0])["real_time_factor"]))  # noqa: E731
+    entry = graph.topic("sim/state")
+    listener.node.create_subscription(DiagnosticArray, entry.name, take, profile(entry.qos))
+    assert managed.change(Transition.TRANSITION_CONFIGURE)
+    for _ in range(2):
+        assert managed.change(Transition.TRANSITION_ACTIVATE)
+        factors.clear()
+        listener.wait(lambda: len(factors) > 10, 30.0, "a second of simulation")
+        assert max(factors) <= 1.0
+        assert managed.change(Transition.TRANSITION_DEACTIVATE)
 
 
 def test_a_refused_configuration_leaves_the_node_unconfigured(start, listener, tmp_path: Path):

@@ -17,6 +17,9 @@ MAX_COLUMNS, MAX_STEPS, MAX_TABLE_BYTES = 64, 1024, 1 << 16
 """A larger action table is passed on empty: converting it would take the time that it is meant to steal."""
 DRIVEN = ("ACTIVE", "RETRY")
 """The safety monitor's states in which a source is in charge of the arm."""
+ANSWERS = "answers "
+"""How header.frame_id of a command for the robot's controller begins that answers a safe action, whose stamp follows.
+A joint trajectory controller reads the stamp of a command as the moment to start, and its frame not at all."""
 GUIDED = "guided"
 """The arm's state in which a person leads it by hand."""
 
@@ -72,6 +75,13 @@ def command_of(message: Any) -> JointCommand:
     velocities = np.array([point.velocities for point in points], dtype=np.float64).reshape(len(points), columns)
     times = np.array([stamp_of(point.time_from_start) / 1e9 for point in points])
     return JointCommand(tuple(message.joint_names), times, positions, velocities, float(points[-1].effort[-1]))
+
+
+def answered_of(message: Any) -> int:
+    """The stamp, ns, of the safe action that a command for the robot's controller answers; 0 for none: the arm made it
+    by itself."""
+    before, _, stamp = message.header.frame_id.partition(ANSWERS)
+    return int(stamp) if not before and stamp.isascii() and stamp.isdecimal() and len(stamp) < 20 else 0
 
 
 def values_of(status: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from policy_bringup.core.errors import ConfigError
 
 MODES = ("sim", "hardware", "gazebo", "shadow")
-"""sim: simulated arm. hardware: ros2_control. gazebo: the same with simulated time. shadow: the policy runs beside an
+"""sim: simulated arm. hardware: ros2_control. gazebo: the same on simulated time. shadow: the policy runs beside an
 operator and commands nothing."""
 
 

@@ -69,7 +69,11 @@ def processes(options: Options) -> tuple[Process, ...]:
             node.name,
             node.module,
             node.executable,
-            {"deployment": str(options.deployment), **{name: available[name] for name in node.parameters}},
+            {
+                "deployment": str(options.deployment),
+                **_clock(options.mode),
+                **{n: available[n] for n in node.parameters},
+            },
             environment(options.deployment.parent, options.domain_id, node.pictures) | _keys(options, node.name),
             ("--log-level", options.log_level, *(security_policies.arguments(node.name) if options.security else ())),
         )
@@ -94,6 +98,12 @@ def _available(options: Options) -> dict[str, str | int]:
         "compliant_controller": options.compliant_controller,
         "operator": options.operator,
     }
+
+
+def _clock(mode: str) -> dict[str, str | int]:
+    """Gazebo stamps joint states and pictures by its own clock, /clock: a node that goes by another one would find all
+    of them too old. Watchdogs stay on real time: the simulation must run about as fast."""
+    return {"use_sim_time": True} if mode == "gazebo" else {}
 
 
 def _starts(name: str, options: Options) -> bool:
@@ -157,6 +167,10 @@ def _check(options: Options) -> None:
     if options.compliant_controller and options.mode in ("sim", "shadow"):
         why = "the simulator yields by itself" if options.mode == "sim" else "mode 'shadow' moves no arm"
         raise ConfigError(f"compliant_controller: is one of ros2_control (mode hardware or gazebo); {why}")
+    if options.security is not None and options.mode == "gazebo":
+        raise ConfigError(
+            "security: the keys are for the topics of core/graph.py, and /clock of mode gazebo is not one"
+        )
     if options.episodes < 0:
         raise ConfigError(f"episodes: must be 0 (without end) or more, found {options.episodes}")
     if not options.deployment.is_file():

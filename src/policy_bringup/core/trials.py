@@ -15,7 +15,8 @@ from policy_bringup.core.errors import ConfigError
 
 STAGES = ("camera", "policy", "safety", "arm", "total")
 """camera: stamp of the picture -> picture published. policy: -> action published. safety: -> first safe action of that
-picture published. arm: -> next controller command published. total: stamp of the picture -> controller command."""
+picture published. arm: -> first controller command that answers it published. total: stamp of the picture -> that
+command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,10 @@ class ArmNode(BringupNode):
             return
         chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:
-            self._send(self._arm.follow(chunk.names, chunk.values[0], now_ns))
+            followed = self._arm.counts.followed
+            command = self._arm.follow(chunk.names, chunk.values[0], now_ns)
+            # One that could not be followed, or came too soon after another, has got no answer.
+            self._send(command, chunk.stamp_ns if self._arm.counts.followed > followed else 0)
 
     def _look(self) -> None:
         self._inbox.take()
@@ -154,9 +157,9 @@ class ArmNode(BringupNode):
             width, most = opening.lower if closed else opening.upper, min(self._grip_force, force.upper)
             self._send(self._arm.grip(before, width, max(most, force.lower), now_ns))
 
-    def _send(self, command: JointCommand) -> None:
+    def _send(self, command: JointCommand, answers_ns: int = 0) -> None:
         self._sent_ns = received_now()
-        self._output.publish(messages.trajectory_message(command))
+        self._output.publish(messages.trajectory_message(command, answers_ns))
 
     def _serve_home(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self._began:

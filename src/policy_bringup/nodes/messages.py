@@ -16,7 +16,7 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from policy_bringup.core.decoding import text_of
+from policy_bringup.core.decoding import ANSWERS, text_of
 from policy_bringup.core.rotations import to_quaternion
 from policy_bringup.core.types import (
     UNCERTAINTY_COLUMN,
@@ -77,9 +77,13 @@ def table_message(chunk: ActionChunk, frame: str) -> JointTrajectory:
     return message
 
 
-def trajectory_message(command: JointCommand) -> JointTrajectory:
-    """A command for the robot's controller. The stamp stays zero: for a joint trajectory controller, "start now"."""
+def trajectory_message(command: JointCommand, answers_ns: int = 0) -> JointTrajectory:
+    """A command for the robot's controller. The stamp stays zero: for a joint trajectory controller, "start now".
+
+    answers_ns: stamp of the safe action that it answers; 0: none.
+    """
     message = JointTrajectory()
+    message.header.frame_id = f"{ANSWERS}{answers_ns}" if answers_ns else ""
     message.joint_names = list(command.names)
     effort = array.array("d", [0.0] * (len(command.names) - 1) + [command.gripper_effort])
     message.points = [

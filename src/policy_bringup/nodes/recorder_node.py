@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,7 +125,7 @@ class RecorderNode(BringupNode):
             )
 
     def _require_streams(self) -> None:
-        since_ns = self.stamp_now() - SILENT_S * 1e9
+        since_ns = time.time_ns() - SILENT_S * 1e9  # DDS goes by the time of day, also where ROS goes by a simulator's
         sensors = [topic for topic, stream in self._streams.items() if stream.type != graph.TABLE]
         silent = [spoken(topic) for topic in sensors if self._heard_ns.get(topic, 0) < since_ns]
         if silent:
@@ -180,7 +181,7 @@ class RecorderNode(BringupNode):
         self._require_space(self._dataset)
         self._require_streams()
         folder = begin_episode(self._dataset)
-        journal = Journal(episode_number(folder), self.stamp_now(), self._provenance)
+        journal = Journal(episode_number(folder), time.time_ns(), self._provenance)
         meter = QualityMeter(self._streams, self._quality, (self.robot.gripper.joint,))
         size = self._config.queue_mb * MB
         self._recording = Recording(folder, self._topics, journal, meter, size, self._config.flush_s)
@@ -193,7 +194,7 @@ class RecorderNode(BringupNode):
         if recording is None:
             raise EpisodeError("nothing is being recorded")
         self._last = recording
-        journal = recording.stop(self.stamp_now())
+        journal = recording.stop(time.time_ns())
         quality = journal.quality.sentence if journal.quality is not None else "not judged"
         self._broken = recording.failure is not None
         self._sentence = f"{recording.folder.name}: {recording.failure or quality}"
@@ -226,7 +227,7 @@ class RecorderNode(BringupNode):
             "episode": recording.folder.name,
             "outcome": recording.journal.outcome.value,
             "quality": quality.sentence if quality is not None and self._recording is None else "",
-            "seconds": (self.stamp_now() - recording.journal.started_ns) / 1e9 if self._recording else 0.0,
+            "seconds": (time.time_ns() - recording.journal.started_ns) / 1e9 if self._recording else 0.0,
             "written_mb": recording.written_bytes / MB,
             "missing": lost_in_all(recording.counts),
             "free_mb": free_mb,

@@ -28,6 +28,7 @@ from policy_bringup.core.deployment import Deployment, load_deployment
 from policy_bringup.core.errors import PolicyBringupError
 from policy_bringup.core.robot import Robot
 from policy_bringup.nodes import endpoints, messages
+from policy_bringup.nodes.lacking import sentence_of
 from policy_bringup.nodes.parameters import text_parameter
 
 AUTOGROUP = Path("/proc/self/autogroup")
@@ -106,16 +107,8 @@ class BringupNode(LifecycleNode):
             self._deployment_path = Path(text_parameter(self, "deployment"))
             self.deployment, self.robot = load_deployment(self._deployment_path)
             self.open()
-        except PolicyBringupError as error:
-            if self.autostart:  # the process ends with the sentence
-                self.refusal = str(error)
-            else:
-                self.get_logger().error(str(error))
-            self._destroy_opened()
-            return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would end the transition without a word
-            self.fail(f"configuring failed:\n{traceback.format_exc()}")
-            self._destroy_opened()
+        except Exception as error:  # rclpy would end the transition without a word
+            self._refuse(error)
             return TransitionCallbackReturn.FAILURE
         self._diagnostics = endpoints.publisher(self, "/diagnostics")
         self.create_timer(1.0 / graph.topic("/diagnostics").rate_hz, self._publish_health)
@@ -151,6 +144,17 @@ class BringupNode(LifecycleNode):
             self.stop()
         if self._configured:
             self.close()
+
+    def _refuse(self, error: Exception) -> None:
+        """To configure: with a sentence where the cause is not in this package."""
+        sentence = str(error) if isinstance(error, PolicyBringupError) else sentence_of(error)
+        if not sentence:
+            self.fail(f"configuring failed:\n{traceback.format_exc()}")
+        elif self.autostart:  # the process ends with it
+            self.refusal = sentence
+        else:
+            self.get_logger().error(sentence)
+        self._destroy_opened()
 
     def _entities(self) -> list[Any]:
         return [*self.publishers, *self.subscriptions, *self.clients, *self.services, *self.timers]

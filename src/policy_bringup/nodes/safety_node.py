@@ -28,11 +28,13 @@ from policy_bringup.core.types import ActionChunk
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.beat import Beat
+from policy_bringup.nodes.config_watch import ConfigWatch
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
 from policy_bringup.nodes.pinning import InputPins
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 from policy_bringup.nodes.safety_messages import SafetyMessages
+from policy_bringup.nodes.self_test import self_test
 from policy_bringup.nodes.stop_recorder import open_recorder
 from policy_bringup.safety.limits import Limits, SafetyConfig
 from policy_bringup.safety.monitor import Reply, SafetyMonitor
@@ -53,6 +55,7 @@ class SafetyNode(BringupNode):
 
     def open(self) -> None:
         """Loads limits and threshold, subscribes to every source."""
+        self._watch = ConfigWatch(self._files(), lambda sentence: self._step(Fault(sentence)))
         self._action = self.deployment.contract.action
         rate_hz = graph.topic("safety/action").rate_hz
         config = load_parameters(self, self.config_path, SafetyConfig, tick_rate_hz=rate_hz)
@@ -84,13 +87,18 @@ class SafetyNode(BringupNode):
         endpoints.serve(self, "safety/arm", self._serve_arm)
         endpoints.serve(self, "safety/stop", self._serve_stop)
         endpoints.serve(self, "safety/reset", self._serve_reset)
+        wrong = self_test(limits)
+        if wrong:
+            self._step(Fault(wrong))
 
     def start(self) -> None:
         """Begins to tick."""
+        self._watch.start()
         self._beat = Beat(self._period_s / LOOKS, self._look, self._fall_silent)
 
     def stop(self) -> None:
         """Ends the tick thread: silence, which the arm node answers by holding."""
+        self._watch.stop()
         self._beat.stop()
 
     def close(self) -> None:
@@ -107,6 +115,12 @@ class SafetyNode(BringupNode):
             return "error", self._pins.alarm, values
         level = {"READY": "ok", "ACTIVE": "ok", "INIT": "warn", "RETRY": "warn"}.get(state, "error")
         return level, self._messages.last_sentence or state, values
+
+    def _files(self) -> tuple[Path, ...]:
+        """What its limits were read from."""
+        files = (self.config_path, self._deployment_path, self.config_folder / self.deployment.robot)
+        bundled = text_parameter(self, "source") == "bundle"
+        return (*files, Path(text_parameter(self, "bundle")) / MANIFEST_FILE) if bundled else files
 
     def _threshold(self) -> float:
         if text_parameter(self, "source") != "bundle":

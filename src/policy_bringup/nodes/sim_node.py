@@ -43,7 +43,6 @@ class SimNode(BringupNode):
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._episode = 0
-        self._late_ticks = self._ticks = 0
         self._real_time_factor = 1.0
         self._joints = endpoints.publisher(self, "joint_states")
         self._object = endpoints.publisher(self, "sim/object_pose")
@@ -57,6 +56,7 @@ class SimNode(BringupNode):
     def start(self) -> None:
         """Time begins to pass."""
         self._stopping.clear()
+        self._late_ticks = self._ticks = 0  # the real-time factor is that of this run
         self._physics = threading.Thread(target=self._run, daemon=True)
         self._physics.start()
 
@@ -106,7 +106,8 @@ class SimNode(BringupNode):
             self._ticks += 1
             due += period_s
             now = time.monotonic()
-            self._real_time_factor = self._ticks * period_s / max(now - began, period_s)
+            # A tick that is on time lasts until it is due.
+            self._real_time_factor = self._ticks * period_s / (max(now, due) - began)
             if now > due:
                 self._late_ticks += 1
                 due = max(due, now - 0.1)  # a long pause is not caught up in a rush

@@ -1,4 +1,7 @@
-"""Latency of each stage, from header stamps and the publication times that DDS attaches to every message."""
+"""Latency of each stage, from header stamps and the publication times that DDS attaches to every message.
+
+A picture's stamp goes all the way: an action and a safe action bear it, a command for the robot's controller names it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ class StageClock:
         self.latencies = Latencies()
         self._camera: dict[int, int] = {}
         self._policy: dict[int, int] = {}
-        self._waiting: tuple[int, int] | None = None
+        self._safe: dict[int, int] = {}
         self._newest_safe = 0
 
     def camera(self, stamp_ns: int, published_ns: int) -> None:
@@ -32,20 +35,15 @@ class StageClock:
         """A safe action was published; only the first one of a picture counts."""
         if stamp_ns > self._newest_safe and stamp_ns in self._policy:
             self._newest_safe = stamp_ns
-            self._waiting = (stamp_ns, published_ns)
+            _remember(self._safe, stamp_ns, published_ns)
             self.latencies.add("safety", (published_ns - self._policy[stamp_ns]) / 1e6)
 
-    def arm(self, published_ns: int) -> None:
-        """A command was published; the first one after a new safe action is its answer."""
-        if self._waiting is not None and published_ns >= self._waiting[1]:
-            stamp_ns, safe_ns = self._waiting
+    def arm(self, stamp_ns: int, published_ns: int) -> None:
+        """A command that answers the safe action of `stamp_ns` was published; only the first one counts."""
+        safe_ns = self._safe.pop(stamp_ns, None)
+        if safe_ns is not None:
             self.latencies.add("arm", (published_ns - safe_ns) / 1e6)
             self.latencies.add("total", (published_ns - stamp_ns) / 1e6)
-            self._waiting = None
-
-    def pause(self) -> None:
-        """The policy is not in charge: what is on its way is not waited for."""
-        self._waiting = None
 
 
 def _remember(times: dict[int, int], stamp_ns: int, published_ns: int) -> None:

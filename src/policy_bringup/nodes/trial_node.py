@@ -134,11 +134,8 @@ class TrialNode(BringupNode):
         if self._in_charge():
             self._stages.safety(decoding.stamp_of(message.header.stamp), published_ns)
 
-    def _take_command(self, _message: JointTrajectory, published_ns: int) -> None:
-        if self._in_charge():
-            self._stages.arm(published_ns)
-        else:
-            self._stages.pause()
+    def _take_command(self, message: JointTrajectory, published_ns: int) -> None:
+        self._stages.arm(decoding.answered_of(message), published_ns)
 
     def _in_charge(self) -> bool:
         return self._safety["state"] == "ACTIVE" and self._safety["source"] == "policy"

@@ -58,7 +58,8 @@ class Judge:
 
         pushed: somebody else moves the arm; a command may then leap, but only to rest where the arm really is.
         """
-        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if not s.frame]
+        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if s.frame != ROGUE]
+        assert commands, "the recording heard no command of the arm"
         assert lost(commands) == 0, "the recording missed commands"
         for sample in commands:
             self._judge_command(sample)
@@ -81,7 +82,7 @@ class Judge:
 
     def assert_still(self, recording: Recording, since_ns: int, until_ns: int = 2**63) -> list[Sample]:
         """Since then the arm was not asked to move, wherever it was: those commands."""
-        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if not s.frame]
+        commands = [s for s in recording.samples(COMMAND, since_ns, until_ns) if s.frame != ROGUE]
         speeds = np.array([point.velocities[:7] for s in commands for point in s.message.points])
         moving = [
             s.source_ns for s in commands if max(abs(v) for p in s.message.points for v in p.velocities[:7]) >= STILL
