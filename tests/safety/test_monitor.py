@@ -803,6 +803,18 @@ def test_the_gripper_opens_in_no_other_state(bench):
     assert {v.output[6] for v in b.verdicts if v.output is not None} == {0.04}
 
 
+def test_three_quarters_of_a_try_are_none(bench):
+    """Every bad action costs one, every good one gives a quarter back: 3, 2, 2.25, 1.25, 1.5, 0.5, 0.75."""
+    b = bench().active()
+    for _ in range(3):
+        bad(b)
+        assert b.tick().state is State.RETRY
+        b.propose()
+        assert b.tick().state is State.ACTIVE
+    bad(b)
+    assert b.tick().state is State.FALLBACK
+
+
 def test_a_fallback_ends_by_arming_only(bench):
     b = bench().active()
     b.ticks(4, lambda i: bad(b))

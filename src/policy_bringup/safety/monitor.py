@@ -303,7 +303,7 @@ class SafetyMonitor:
         if m.state > State.READY and (m.limits.widens(new) or not inside.all()):
             return self._fault("new limits are wider, or exclude where the arm is, and the state is not READY")
         self._set(limits=new)
-        if m.state is State.READY and not inside.all():
+        if not inside.all():  # INIT or READY
             self._set(reference=self._m.rebased(), echo=None)
         return ""
 
