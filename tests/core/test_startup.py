@@ -114,7 +114,7 @@ def test_a_node_gets_the_parameters_that_the_graph_lists_for_it_and_no_others(op
         ),
         (
             {"mode": "gazebo", "source": "bundle", "bundle": ROOT, "security": ROOT},
-            "security: keys are for topics of core/graph.py, and /clock of mode gazebo is not one",
+            "security: the keys are for the topics of core/graph.py, and /clock of mode gazebo is not one",
         ),
         ({"episodes": -1}, "episodes: must be 0 (without end) or more, found -1"),
         ({"log_level": "loud"}, "log_level: must be one of"),
