@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ from policy_bringup.core.types import Array, Pose
 
 ROOT = Path(__file__).parents[1]
 PACKAGES: dict[str, str | None] = {"numeric": None, "trac": "pytracik", "pinocchio": "pin", "frankik": "frankik"}
+SOLVED = 0.998
 POSITION_M, ROTATION_RAD, JUMP_RAD = 1e-3, math.radians(0.1), 0.3
 RATE_HZ, PATH_S, PATHS = 20.0, 100.0, 5
 LOWER = np.array([0.35, -0.3, 0.05, -0.2, -0.2, -1.2])
@@ -108,8 +110,8 @@ def installed_mb(package: str | None) -> float:
     return size / 1e6
 
 
-def main() -> None:
-    """Prints the table."""
+def main() -> int:
+    """Prints the table; 1 if the solver that config/arm.yaml names solves too few poses, or loses a path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=int, default=1000)
     count: int = parser.parse_args().poses
@@ -119,7 +121,7 @@ def main() -> None:
     chain = Chain.from_urdf(urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
     print("| solver | solved | p50 ms | p99 ms | tracking failures | tracking p50 ms | p99 ms | installed MB |")
     print("|---|---|---|---|---|---|---|---|")
-    missing = []
+    missing, good_enough = [], False
     for name in get_args(SolverName):
         try:
             solver = load_solver(name, chain, robot, urdf, config.ik)
@@ -128,6 +130,8 @@ def main() -> None:
             continue
         share, spent = poses(robot, chain, solver, count)
         samples, failures, followed = tracking(robot, chain, solver)
+        if name == config.solver:
+            good_enough = share >= SOLVED and failures == 0
         print(
             f"| {name} | {100 * share:.1f} % | {np.percentile(spent, 50):.2f} | {np.percentile(spent, 99):.2f} "
             f"| {failures} of {samples} | {np.percentile(followed, 50):.2f} | {np.percentile(followed, 99):.2f} "
@@ -136,7 +140,8 @@ def main() -> None:
         )
     for sentence in missing:
         print(f"not measured: {sentence}")
+    return 0 if good_enough else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

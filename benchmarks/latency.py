@@ -2,7 +2,7 @@
 
 Every action bears the stamp of the picture it was made from, the arm's command names the stamp of the safe action that
 it answers, and DDS notes when each was published; the difference is taken per stage.
-Run: python benchmarks/latency.py [--source bundle] [--episodes N] [--camera-backend raycast|egl|auto]
+Run: python benchmarks/latency.py [--source bundle] [--episodes N] [--whole] [--camera-backend raycast|egl|auto]
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Latency:
     source: Literal["expert", "bundle"] = "expert"
     """The scripted expert, or the shipped policy."""
     episodes: int = 10
+    whole: bool = False
+    """With everything that can run beside: the recorder, and the operator page."""
     camera_backend: Literal["auto", "egl", "raycast"] = "auto"
     domain_id: int = 71
 
@@ -48,6 +50,8 @@ def main(choice: Latency) -> int:
                 bundle=BUNDLE if choice.source == "bundle" else None,
                 episodes=choice.episodes,
                 report=path,
+                record=Path(folder) / "demos" if choice.whole else None,
+                console=choice.whole,
                 camera_backend=choice.camera_backend,
                 domain_id=choice.domain_id,
             )

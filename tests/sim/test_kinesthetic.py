@@ -90,7 +90,7 @@ def test_without_the_hand_the_motion_does_the_same_again(kinesthetic, motion):
     assert (rollout.stops, rollout.refused) == ((), 0)
     journal = load_journal(folder)
     assert folder.parent == kinesthetic.clean
-    assert (journal.outcome, journal.provenance.driver) == (Outcome.SUCCESS, "hand")
+    assert (journal.outcome, journal.provenance.driver) == (Outcome.SUCCESS, "replay")
     assert journal.note == f"played back, kinesthetic seed {SEED}"
     with open_bag(folder) as bag:
         assert bag.counts["policy/action"] > 100

@@ -71,7 +71,7 @@ def play_back(kinesthetic: Kinesthetic, times_s: Array, values: Array, seed: int
         raise EpisodeError("kinesthetic: there is no dataset to play the motion back to")
     stack = load_stack(kinesthetic.config_folder, kinesthetic.deployment_file)
     layout = bag_layout(kinesthetic.config_folder, stack.deployment, stack.robot, stack.sim)
-    origin = provenance(kinesthetic.config_folder, kinesthetic.deployment_file, "hand", kinesthetic.operator)
+    origin = provenance(kinesthetic.config_folder, kinesthetic.deployment_file, "replay", kinesthetic.operator)
     replay = Replay(stack.deployment.contract, stack.deployment.limits, times_s, values)
     loop = ClosedLoop(stack, replay, stack.deployment.uncertainty_threshold, kinesthetic.backend)
     patience_s = float(times_s[-1]) + PATIENCE_S
