@@ -144,12 +144,12 @@ def test_a_bag_replayed_into_a_command_topic_is_named_and_not_followed(liars, rn
             message.header.frame_id = ROGUE
             output.publish(message)
             time.sleep(0.01)
-        alarms = lambda: _alarms(liars, began_ns)  # noqa: E731
-        wait(alarms, 10.0, "the alarm")
-        ns, sentence = alarms()[0]
+        # DDS may tell of a publisher before it tells of the node: then the first alarm does not know its name.
+        named = lambda: [a for a in _alarms(liars, began_ns) if a[1].startswith(f"/{ROGUE} publishes '{topic}'")]  # noqa: E731
+        wait(named, 10.0, "the alarm with the name")
+        ns, named_ns = _alarms(liars, began_ns)[0][0], named()[0][0]
         heard = [sample for sample in liars.recording.samples(topic, began_ns) if sample.frame == ROGUE]
-        within("first replayed message to the alarm", max(0.0, (ns - heard[0].source_ns) / 1e6), ALARM_MS)
-        assert sentence.startswith(f"/{ROGUE} publishes '{topic}'")
+        within("first replayed message to the alarm", max(0.0, (named_ns - heard[0].source_ns) / 1e6), ALARM_MS)
         for message in bag:
             output.publish(message)
             time.sleep(0.01)

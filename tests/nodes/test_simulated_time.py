@@ -62,7 +62,7 @@ def test_a_joint_state_of_the_simulated_clock_is_fresh_for_a_node_that_goes_by_i
         assert safety.refusal is None
         safety.trigger_activate()
         executor.add_node(safety)
-        judged = lambda: safety._monitor._m.hazard and "age by stamp" in safety._monitor._m.hazard.sentence  # noqa: E731
+        judged = lambda: safety._monitor._m.hazard and "by stamp" in safety._monitor._m.hazard.sentence  # noqa: E731
         ready = lambda: safety._monitor.state.name == "READY"  # noqa: E731
         deadline = time.monotonic() + 20.0
         while not (ready() if simulated else judged()):

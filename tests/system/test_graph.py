@@ -78,10 +78,13 @@ class Operator:
     def _keep_homing(self) -> None:
         """Also at home: homing goes on until somebody disarms. A machine that stalls is stopped, rightly, and what is
         published in motion is to be heard nevertheless."""
-        if self.safety.get("state") in ("READY", "FALLBACK"):
-            offered = self.safety["offered"] == "home"
-            asked = (self._arm, SetBool.Request(data=True)) if offered else (self._home, Trigger.Request())
-            asked[0].call_async(asked[1])
+        state, homing = self.safety.get("state"), "home" in (self.safety.get("offered"), self.safety.get("source"))
+        if state == "ACTIVE" and not homing:  # whoever ran episodes has armed the policy before it was gone
+            self._arm.call_async(SetBool.Request(data=False))
+        elif state in ("READY", "FALLBACK") and homing:
+            self._arm.call_async(SetBool.Request(data=True))
+        elif state in ("READY", "FALLBACK"):
+            self._home.call_async(Trigger.Request())
 
     def _say(self) -> None:
         self._beats += 1
