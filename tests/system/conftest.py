@@ -137,11 +137,11 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_site(site: Path) -> Path:
+def small_deployment(site: Path) -> Path:
     """With pictures so small that any machine draws them in time, whatever else it has to do."""
     deployment = site / "config" / "grasp.yaml"
     deployment.write_text(deployment.read_text().replace("128", "32"))
-    return site
+    return deployment
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A running deployment, seen by a plain rclpy node: is it what core/graph.py says?"""
 
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,9 @@ FASTEST, SLOWEST = 1.5, 0.5
 """Times the nominal rate. A machine that is slow may lose half of what is published; none publishes more."""
 
 
-def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, listener, tmp_path: Path):
+def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(
+    deploy, listener, small_deployment: Path, tmp_path: Path
+):
     """The arm is sent home, and an operator with a leader arm and a released e-stop holds the dead-man: so every topic
     is heard.
 
@@ -29,14 +30,10 @@ def test_every_topic_has_the_type_the_rate_and_the_quality_of_the_graph(deploy, 
     which reads nearly all, runs only for its own topic. The pictures are small: a camera's rate does not depend on how
     fast this machine draws.
     """
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    deployment = tmp_path / "config" / "grasp.yaml"
-    deployment.write_text(deployment.read_text().replace("128", "32"))
     topics = graph.topics(("front", "wrist"))
     for recording in (False, True):
         recorder = {"record": tmp_path / "demos"} if recording else {}
-        with deploy(deployment=deployment, episodes=0, teleop_device="leader", **recorder) as runner:
+        with deploy(deployment=small_deployment, episodes=0, teleop_device="leader", **recorder) as runner:
             operator = Operator(listener)
             try:
                 settle(runner, listener, operator)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -85,15 +84,13 @@ def operator(listener) -> Operator:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A deployment of its own, with small pictures, which any machine draws in time."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    grasp = tmp_path / "config" / "grasp.yaml"
+def site(site: Path) -> Path:
+    """With small pictures, which any machine draws in time, and a late robot."""
+    grasp = site / "config" / "grasp.yaml"
     grasp.write_text(grasp.read_text().replace("128", "64"))
-    (tmp_path / "late").mkdir()
-    (tmp_path / "late" / "sitecustomize.py").write_text(LATE)
-    return tmp_path
+    (site / "late").mkdir()
+    (site / "late" / "sitecustomize.py").write_text(LATE)
+    return site
 
 
 def calibrate(site: Path, domain_id: int, *paths: Path) -> subprocess.Popen[str]:

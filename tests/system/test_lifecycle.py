@@ -160,9 +160,9 @@ def test_a_refused_configuration_leaves_the_node_unconfigured(start, listener, t
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without autogroups")
-def test_a_nodes_priority_holds_against_other_sessions_too(deploy, listener):
+def test_a_nodes_priority_holds_against_other_sessions_too(deploy, small_deployment: Path, listener):
     """Shown by one that stands back, which every user may."""
-    with deploy() as runner:
+    with deploy(deployment=small_deployment) as runner:
         pid = runner.children["trial"].pid
         group = Path(f"/proc/{pid}/autogroup")
         listener.wait(lambda: group.read_text().endswith(f"nice {WATCHER}\n"), 30.0, "the trial node's priority")

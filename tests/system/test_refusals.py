@@ -1,7 +1,6 @@
 """What cannot work is refused: one sentence, exit code 2, no traceback, and nothing moves."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A deployment of its own: configuration to break, models to read."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    return tmp_path
 
 
 def edit(path: Path, **changes) -> None:

@@ -23,13 +23,13 @@ from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 SEED = 4
 
 
-def test_a_motion_led_by_hand_is_made_again_without_it_and_recorded_anew(deploy, small_site: Path, tmp_path: Path):
-    config = small_site / "config"
-    deployment = config / "grasp.yaml"
-    contract = load_deployment(deployment)[0].contract
+def test_a_motion_led_by_hand_is_made_again_without_it_and_recorded_anew(
+    deploy, small_deployment: Path, tmp_path: Path
+):
+    config, contract = small_deployment.parent, load_deployment(small_deployment)[0].contract
     folder, outcome = record_kinesthetic(Kinesthetic(config, tmp_path / "hand", backend="raycast"), SEED)
     assert outcome.success
-    choices = {"deployment": deployment, "source": "replay", "bundle": folder}
+    choices = {"deployment": small_deployment, "source": "replay", "bundle": folder}
     with deploy(**choices, episodes=2, record=tmp_path / "clean") as runner:
         ending = runner.wait(120.0)
     assert ending is not None
@@ -80,14 +80,13 @@ class Operator:
 
 
 def test_at_its_end_the_arm_is_held_until_disarmed_and_from_there_it_does_not_begin_again(
-    deploy, listener, small_site: Path, tmp_path: Path
+    deploy, listener, small_deployment: Path, tmp_path: Path
 ):
     """Of a motion that ends before the cube is reached."""
-    config = small_site / "config"
-    run_selfplay(SelfPlay(config, tmp_path / "short", 1, patience_s=2.0, backend="raycast"))
+    run_selfplay(SelfPlay(small_deployment.parent, tmp_path / "short", 1, patience_s=2.0, backend="raycast"))
     (folder,) = episodes(tmp_path / "short")
     operator = Operator(listener)
-    with deploy(deployment=config / "grasp.yaml", source="replay", bundle=folder) as runner:
+    with deploy(deployment=small_deployment, source="replay", bundle=folder) as runner:
         operator.waits(lambda: operator.driver == "policy", "the armed policy")
         operator.waits(lambda: "the motion is over" in operator.sentence, "the end of the motion")
         assert operator.driver == "policy"

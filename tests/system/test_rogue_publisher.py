@@ -4,7 +4,6 @@ Without DDS security nothing keeps it out. It must be named within a second, and
 """
 
 import copy
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,13 +163,9 @@ def followed(status: DiagnosticStatus) -> str:
 
 
 @pytest.fixture
-def witness(deploy, listener, tmp_path: Path) -> Iterator[Witness]:
+def witness(deploy, listener, small_deployment: Path) -> Iterator[Witness]:
     """Safety was armed once, for homing. Now it asks the arm to stand, a hundred times a second; small pictures."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    deployment = tmp_path / "config" / "grasp.yaml"
-    deployment.write_text(deployment.read_text().replace("128", "32"))
-    with deploy(deployment=deployment, source="none", teleop_device="joy"):
+    with deploy(deployment=small_deployment, source="none", teleop_device="joy"):
         witness = Witness(listener)
         witness.let_it_home()
         yield witness

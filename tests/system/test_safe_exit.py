@@ -88,15 +88,19 @@ def robot(listener) -> Robot:
 
 
 @pytest.mark.parametrize("node", ["policy", "safety", "arm"])
-def test_when_a_node_is_killed_in_motion_the_arm_comes_to_rest_and_is_held(deploy, robot: Robot, node: str):
-    with deploy() as runner:
+def test_when_a_node_is_killed_in_motion_the_arm_comes_to_rest_and_is_held(
+    deploy, small_deployment: Path, robot: Robot, node: str
+):
+    with deploy(deployment=small_deployment) as runner:
         robot.set_in_motion(runner)
         runner.children[node].kill()
         robot.assert_comes_to_rest_and_stays()
 
 
-def test_when_the_policy_is_killed_safety_says_so_and_stays_stopped(deploy, robot: Robot, listener):
-    with deploy() as runner:
+def test_when_the_policy_is_killed_safety_says_so_and_stays_stopped(
+    deploy, small_deployment: Path, robot: Robot, listener
+):
+    with deploy(deployment=small_deployment) as runner:
         robot.set_in_motion(runner)
         runner.children["policy"].kill()
         listener.wait(lambda: robot.safety == "FALLBACK", 5.0, "FALLBACK")
@@ -113,16 +117,18 @@ def test_when_the_cameras_are_covered_the_shipped_policy_is_stopped(deploy, robo
         robot.assert_comes_to_rest_and_stays()
 
 
-def test_every_command_ends_at_rest_so_that_a_dead_arm_node_leaves_nothing_moving(deploy, robot: Robot):
-    with deploy() as runner:
+def test_every_command_ends_at_rest_so_that_a_dead_arm_node_leaves_nothing_moving(
+    deploy, small_deployment: Path, robot: Robot
+):
+    with deploy(deployment=small_deployment) as runner:
         robot.set_in_motion(runner)
         points = robot.command.points
         assert len(points) >= 2
         assert max(abs(v) for v in points[-1].velocities) == 0.0
 
 
-def test_ctrl_c_ends_every_process_of_a_deployment(deploy, robot: Robot):
-    with deploy() as runner:
+def test_ctrl_c_ends_every_process_of_a_deployment(deploy, small_deployment: Path, robot: Robot):
+    with deploy(deployment=small_deployment) as runner:
         robot.set_in_motion(runner)
         runner.stop()
         asked = {name: child.returncode for name, child in runner.children.items() if name != "trial"}
@@ -130,9 +136,11 @@ def test_ctrl_c_ends_every_process_of_a_deployment(deploy, robot: Robot):
         assert max(abs(v) for v in robot.command.points[-1].velocities) == 0.0
 
 
-def test_when_all_but_the_robot_are_asked_to_end_the_arm_comes_to_rest_and_stays(deploy, robot: Robot):
+def test_when_all_but_the_robot_are_asked_to_end_the_arm_comes_to_rest_and_stays(
+    deploy, small_deployment: Path, robot: Robot
+):
     """The order is whatever the system makes of it: each of them may be the last one that talks."""
-    with deploy() as runner:
+    with deploy(deployment=small_deployment) as runner:
         robot.set_in_motion(runner)
         others = {name: child for name, child in runner.children.items() if name not in ("sim", "trial")}
         for child in others.values():

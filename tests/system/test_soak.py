@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,14 +30,10 @@ def scripts(monkeypatch) -> SimpleNamespace:
 
 @pytest.mark.soak
 def test_two_minutes_at_full_rate_leak_nothing_lose_no_transition_and_break_no_invariant(
-    scripts, ros_environment, domain_id, tmp_path, monkeypatch
+    scripts, ros_environment, domain_id, small_deployment, tmp_path, monkeypatch
 ):
     """The limits are benchmarks/soak.py's. The pictures are small: memory that is lost per picture still shows."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    deployment = tmp_path / "config" / "grasp.yaml"
-    deployment.write_text(deployment.read_text().replace("128", "32"))
-    choice = scripts.soak.Soak(MINUTES, deployment, domain_id)
+    choice = scripts.soak.Soak(MINUTES, small_deployment, domain_id)
     found = scripts.soak.soak(choice, tmp_path / "demos", lambda *_: None)
     scripts.soak.show(found)
     assert found.violations == ()

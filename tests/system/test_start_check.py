@@ -1,6 +1,5 @@
 """The shipped policy brought up where something is wrong: it proposes nothing and says why until that is put right."""
 
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -61,15 +60,13 @@ def test_behind_a_black_cloth_it_waits_and_goes_on_when_the_cloth_is_gone(deploy
     assert "the policy goes on" in log
 
 
-def test_swapped_cameras_keep_the_policy_silent(deploy, listener, state_folder, tmp_path):
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    sim = yaml.safe_load((tmp_path / "config" / "sim.yaml").read_text())
+def test_swapped_cameras_keep_the_policy_silent(deploy, listener, state_folder, site):
+    sim = yaml.safe_load((site / "config" / "sim.yaml").read_text())
     first, second = sim["cameras"]
     first["name"], second["name"] = second["name"], first["name"]
-    (tmp_path / "config" / "sim.yaml").write_text(yaml.safe_dump(sim))
+    (site / "config" / "sim.yaml").write_text(yaml.safe_dump(sim))
     heard = Heard(listener.node)
-    with deploy(deployment=tmp_path / "config" / "grasp.yaml", source="bundle", bundle=BUNDLE):
+    with deploy(deployment=site / "config" / "grasp.yaml", source="bundle", bundle=BUNDLE):
         listener.wait(lambda: "put right" in heard.sentence, 60.0, "a refusal")
         until = time.monotonic() + 2.0
         listener.comes(lambda: time.monotonic() > until, 5.0)

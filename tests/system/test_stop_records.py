@@ -15,7 +15,9 @@ from policy_bringup.episodes.stop_record import default_folder, read_record, rec
 from policy_bringup.why_cli import Why
 
 
-def test_pressing_stop_leaves_a_record_of_what_safety_had_heard(deploy, listener, tmp_path: Path, monkeypatch, capsys):
+def test_pressing_stop_leaves_a_record_of_what_safety_had_heard(
+    deploy, listener, small_deployment: Path, tmp_path: Path, monkeypatch, capsys
+):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     node, states, actions = listener.node, [""], []
     latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -29,7 +31,7 @@ def test_pressing_stop_leaves_a_record_of_what_safety_had_heard(deploy, listener
         found = records(default_folder()) if default_folder().is_dir() else ()
         return [path for path in found if path.name.endswith("_estop.jsonl")]
 
-    with deploy() as runner:
+    with deploy(deployment=small_deployment) as runner:
         listener.wait(lambda: states[-1] not in ("", "INIT") and len(actions) > 3, 60.0, "a policy that proposes")
         assert listener.call(stop, SetBool.Request(data=True)).success
         listener.wait(lambda: states[-1] == "ESTOP", 5.0, "ESTOP")
