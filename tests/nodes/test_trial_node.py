@@ -1,9 +1,10 @@
-"""How the trial node asks for services whose answers may be lost."""
+"""How the trial node asks for services whose answers may be lost, and arms an arm that does not follow yet."""
 
 from types import SimpleNamespace
 
 import pytest
 from rclpy.task import Future
+from std_srvs.srv import SetBool
 
 from policy_bringup.nodes import trial_node
 from policy_bringup.nodes.trial_node import NoAnswer, TrialNode
@@ -27,20 +28,29 @@ class Service:
 
 
 @pytest.fixture
-def ask(monkeypatch):
-    """Runs the script of one call, with a clock that goes on by 1 s in each step."""
+def clock(monkeypatch) -> None:
+    """Goes on by 1 s in each step of a script."""
     seconds = iter(range(1000))
     monkeypatch.setattr(trial_node, "received_now", lambda: next(seconds) * 1_000_000_000)
+
+
+def result(script):
+    """Of a script, run to its end."""
+    try:
+        while next(script):
+            pass
+    except StopIteration as end:
+        return end.value
+
+
+@pytest.fixture
+def ask(clock):
+    """Runs the script of one call."""
 
     def run(service: Service):
         node = TrialNode.__new__(TrialNode)
         node._remote, node._config = {"arm/home": service}, SimpleNamespace(ready_timeout_s=30.0)
-        script = node._call("arm/home", "home")
-        try:
-            while next(script):
-                pass
-        except StopIteration as end:
-            return end.value
+        return result(node._call("arm/home", "home"))
 
     return run
 
@@ -54,3 +64,30 @@ def test_an_answer_that_is_lost_is_asked_for_again(ask):
 def test_a_service_that_never_answers_ends_the_trial_with_a_sentence(ask):
     with pytest.raises(NoAnswer, match="arm/home did not answer within 30 s"):
         ask(Service(answers=99))
+
+
+class Robot:
+    """Safety that does as it is told, and an arm that follows from this arming on."""
+
+    def __init__(self, follows_from: int) -> None:
+        self.follows_from, self.armed = follows_from, 0
+        self.node = node = TrialNode.__new__(TrialNode)
+        node._config = SimpleNamespace(arm_timeout_s=5.0)
+        node._safety, node._arm_state = {"state": "READY", "source": "", "offered": "policy"}, "holding"
+        node._call = self.answer
+
+    def answer(self, name: str, request: SetBool.Request):
+        assert name == "safety/arm"
+        state = {"state": "ACTIVE", "source": "policy"} if request.data else {"state": "READY", "source": ""}
+        self.node._safety.update(state)
+        self.armed += request.data
+        if self.armed >= self.follows_from:
+            self.node._arm_state = "following"
+        yield True
+
+
+@pytest.mark.parametrize(("follows_from", "armed", "state"), [(1, 1, "ACTIVE"), (3, 3, "ACTIVE"), (4, 3, "READY")])
+def test_where_the_arm_does_not_follow_it_is_armed_anew_three_times_in_all(clock, follows_from, armed, state):
+    robot = Robot(follows_from)
+    assert result(robot.node._arm("policy")) is (state == "ACTIVE")
+    assert (robot.armed, robot.node._safety["state"]) == (armed, state)

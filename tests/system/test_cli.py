@@ -38,8 +38,8 @@ def test_expert_episodes_over_topics_succeed(tmp_path: Path, domain_id: int):
     assert done.returncode == 0, done.stdout + done.stderr
     report = load_report(path)
     assert len(report.episodes) == 3
-    assert all(episode.success or episode.stops for episode in report.episodes), done.stdout
-    assert report.successes >= 2, done.stdout
+    assert all(episode.success or episode.stops for episode in report.episodes), done.stdout + done.stderr
+    assert report.successes >= 2, done.stdout + done.stderr
     assert set(report.latency_ms) == {"camera", "policy", "safety", "arm", "total"}
     assert json.loads(path.read_text())["successes"] == report.successes
     for heading in ("successes", "latency from the camera's stamp", "verdicts by rule"):
@@ -74,7 +74,7 @@ def test_the_shipped_policy_grasps_from_pixels_over_topics(domain_id: int, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     report = load_report(path)
     assert len(report.episodes) == 5
-    assert report.successes >= 4, done.stdout
+    assert report.successes >= 4, done.stdout + done.stderr
 
 
 def test_an_unknown_deployment_is_one_sentence():

@@ -146,7 +146,7 @@ TOPICS = (
     Topic("safety/state",                   STATUS,                         10,  ("safety",),       ("policy", "arm", "teleop", "trial", "console", "latency"), LATCHED, True,  0.5),
     Topic("safety/estop",                   "std_msgs/msg/Bool",            20,  ("operator",),     ("safety",),                 EVENT,   True,  0.25),
     Topic("arm_controller/joint_trajectory", TABLE,                        100,  ("arm",),          ("sim", "robot", "trial"),   COMMAND, True,  0.1),
-    Topic("arm/state",                      STATUS,                         10,  ("arm",),          ("safety", "teleop"),        LATCHED, True,  0.5),
+    Topic("arm/state",                      STATUS,                         10,  ("arm",),          ("safety", "teleop", "trial"), LATCHED, True, 0.5),
     Topic("recorder/state",                 STATUS,                          2,  ("recorder",),     ("trial", "teleop", "console"), LATCHED, False, 1.5),
     Topic("/diagnostics",                   STATUS,                          1,  tuple(node.name for node in NODES), ("trial", "console"), EVENT,   True,  3.0),
 )  # fmt: skip

@@ -31,7 +31,9 @@ STEP_S = 0.02
 DEPTH = 50
 """Messages kept from one step to the next: half a second at 100 Hz."""
 STOPPED = ("FALLBACK", "ESTOP", "FAULT")
-HOMING_TRIES = 3
+HOMING_TRIES = ARMING_TRIES = 3
+FOLLOWS_S = 1.0
+"""From arming until the arm follows: it takes one safe action, a hundredth of a second."""
 ASKED = 3
 """Times that a service is asked: DDS may lose the answer to a client that its server has not discovered yet."""
 
@@ -68,6 +70,7 @@ class TrialNode(BringupNode):
         self._stages = StageClock()
         self._safety: dict[str, str] = {"state": "INIT", "source": "", "offered": "", "sentence": "nothing heard"}
         self._sim: dict[str, str] = {}
+        self._arm_state = ""
         self._joints = np.full(len(self.robot.joints), np.nan)
         self._episodes: list[Episode] = []
         self._stops: list[str] = []
@@ -98,6 +101,7 @@ class TrialNode(BringupNode):
         self._inbox.hear("sim/state", self._take_sim)
         self._inbox.hear("safety/verdict", self._take_verdict, DEPTH)
         self._inbox.hear("safety/state", self._take_state)
+        self._inbox.hear("arm/state", self._take_arm_state)
         self._inbox.hear_published(f"camera/{camera}/camera_info", self._take_camera, DEPTH)
         self._inbox.hear_published("policy/action", self._take_policy_action, DEPTH)
         self._inbox.hear_published("safety/action", self._take_safe_action, DEPTH)
@@ -112,6 +116,9 @@ class TrialNode(BringupNode):
 
     def _take_state(self, message: DiagnosticArray) -> None:
         self._safety = {**decoding.values_of(message.status[0]), "sentence": message.status[0].message}
+
+    def _take_arm_state(self, message: DiagnosticArray) -> None:
+        self._arm_state = decoding.values_of(message.status[0])["state"]
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
         verdict, *transitions = message.status
@@ -196,13 +203,28 @@ class TrialNode(BringupNode):
         return ready and self._is_home()
 
     def _arm(self, source: str) -> Script[bool]:
-        """Arms once `source` is the one that arming would put in charge."""
-        offered = yield from self._wait(lambda: self._safety["offered"] == source, self._config.arm_timeout_s)
-        if not offered:
-            return False
-        yield from self._call("safety/arm", SetBool.Request(data=True))
-        active = lambda: self._safety["state"] == "ACTIVE" and self._safety["source"] == source  # noqa: E731
-        return (yield from self._wait(active, self._config.arm_timeout_s))
+        """Arms once `source` is the one that arming would put in charge; anew where the arm does not follow.
+
+        An arm node that hears of safety only when it is armed already, or learns late who publishes safe actions, holds
+        until safety is armed anew.
+        """
+        for _ in range(ARMING_TRIES):
+            if not (yield from self._wait(lambda: self._safety["offered"] == source, self._config.arm_timeout_s)):
+                return False
+            yield from self._call("safety/arm", SetBool.Request(data=True))
+            active = lambda: self._safety["state"] == "ACTIVE" and self._safety["source"] == source  # noqa: E731
+            if not (yield from self._wait(active, self._config.arm_timeout_s)):
+                return False
+            follows = lambda: self._arm_state == "following" or self._safety["state"] in STOPPED  # noqa: E731
+            if (yield from self._wait(follows, FOLLOWS_S)):
+                return True
+            if not (yield from self._disarm()):
+                return False
+        return False
+
+    def _disarm(self) -> Script[bool]:
+        yield from self._call("safety/arm", SetBool.Request(data=False))
+        return (yield from self._wait(lambda: self._safety["state"] == "READY", self._config.arm_timeout_s))
 
     def _episode(self, number: int) -> Script[None]:
         began = received_now()
