@@ -149,7 +149,8 @@ def ready(bench) -> Bench:
     wait(lambda: bench.state == "READY", 10.0, "safety holding")
     wait(lambda: bench.gripper, 10.0, "safe actions")
     assert bench.next_gripper() == (0.03, 0.0), "as measured, and no sensor tells the force"
-    wait(lambda: bench.safety.count_publishers("arm/state") == 1, 5.0, "the arm being seen")
+    known = lambda: [info.node_name for info in bench.safety.get_publishers_info_by_topic("arm/state")] == ["arm"]  # noqa: E731
+    wait(known, 5.0, "the arm being known: DDS tells a node's name later than its publishers")
     return bench
 
 
