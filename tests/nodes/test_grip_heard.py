@@ -126,8 +126,8 @@ def wait(condition: Callable[[], object], timeout_s: float, what: str) -> None:
 
 
 @pytest.fixture
-def bench(config_folder, tmp_path) -> Iterator[Bench]:
-    parameters = (f"deployment:={config_folder / 'grasp.yaml'}", "source:=expert", f"stops:={tmp_path}")
+def bench(patient_config, tmp_path) -> Iterator[Bench]:
+    parameters = (f"deployment:={patient_config / 'grasp.yaml'}", "source:=expert", f"stops:={tmp_path}")
     rclpy.init(args=["--ros-args", *(part for parameter in parameters for part in ("-p", parameter))])
     made, executor = Bench(), SingleThreadedExecutor()
     for node in (made.node, made.teleop, made.rival, made.safety):

@@ -133,8 +133,8 @@ def wait(condition: Callable[[], object], what: str, meanwhile: Callable[[], obj
 
 
 @pytest.fixture
-def cell(ros_environment, config_folder, tmp_path) -> Iterator[Cell]:
-    parameters = (f"deployment:={config_folder / 'grasp.yaml'}", "source:=expert", f"stops:={tmp_path}")
+def cell(ros_environment, patient_config, tmp_path) -> Iterator[Cell]:
+    parameters = (f"deployment:={patient_config / 'grasp.yaml'}", "source:=expert", f"stops:={tmp_path}")
     rclpy.init(args=["--ros-args", *(part for parameter in parameters for part in ("-p", parameter))])
     executor, made = SingleThreadedExecutor(), Cell()
     for node in (made.safety, *made.nodes.values()):
