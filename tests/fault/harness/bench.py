@@ -94,6 +94,7 @@ class Bench:
             self.recover()
             offered = lambda: self.recording.safety.get("offered") == "policy"  # noqa: E731
             wait(offered, START_S, "an acceptable policy")
+            wait(lambda: self._alive(ACTION), START_S, "its tables, which the recording may hear later than safety")
             if self._is_set_in_motion(int(rng.uniform(0.0, 0.5e9))):
                 return
         raise AssertionError(f"the arm was stopped again and again before anything was done: {self.recording.safety}")
