@@ -90,6 +90,7 @@ def test_a_second_publisher_of_actions_stops_the_arm(liars, rng, within):
 def test_a_lone_stranger_does_not_take_the_place_of_a_policy_that_is_gone(liars, rng, within):
     liars.set_in_motion(rng)
     liars.policy.close()
+    wait(lambda: liars.state == "FALLBACK", 10.0, "the default, for want of a policy")
     try:
         with stranger(liars, ACTION) as publisher:
             began_ns = liars.recording.mark("a lone stranger")()
