@@ -25,7 +25,7 @@ def patient_config(config_folder: Path, tmp_path_factory: pytest.TempPathFactory
     shutil.copytree(config_folder, site / "config")
     (site / "models").symlink_to(config_folder.parent / "models")
     safety = site / "config" / "safety.yaml"
-    patience = {"state_timeout_s": 0.5, "late_tick_s": 0.2}
+    patience = {"action_timeout_s": 0.5, "state_timeout_s": 0.5, "late_tick_s": 0.2}
     safety.write_text(yaml.safe_dump({**yaml.safe_load(safety.read_text()), **patience}))
     return site / "config"
 

@@ -136,15 +136,15 @@ def terminal() -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def start(config_folder: Path) -> Iterator[Callable[[str], tuple[TeleopNode, Cell]]]:
+def start(patient_config: Path) -> Iterator[Callable[[str], tuple[TeleopNode, Cell]]]:
     """Starts both nodes, and the cell around them, with the given device."""
     ends: list[Callable[[], object]] = []
 
     def begin(device: str) -> tuple[TeleopNode, Cell]:
-        choices = {"deployment": config_folder / "grasp.yaml", "source": "expert", "teleop_device": device}
+        choices = {"deployment": patient_config / "grasp.yaml", "source": "expert", "teleop_device": device}
         rclpy.init(args=["--ros-args", *(f for k, v in choices.items() for f in ("-p", f"{k}:={v}"))])
         ends.append(rclpy.try_shutdown)
-        cell, nodes = Cell(config_folder), (SafetyNode(), TeleopNode())
+        cell, nodes = Cell(patient_config), (SafetyNode(), TeleopNode())
         for node in (cell.node, cell.policy, cell.arm, *nodes):
             executor = SingleThreadedExecutor()
             executor.add_node(node)

@@ -64,6 +64,11 @@ class Listener:
         self.wait(answered, 0.0, f"answer of {client.srv_name} in {timeout_s:.0f} s")
         return next(future.result() for future in asked if future.done())
 
+    def arm(self, client) -> bool:
+        """Arms safety, which refuses a second request: it is armed already if the answer to the first was lost."""
+        answer = self.call(client, SetBool.Request(data=True))
+        return answer.success or answer.message == "cannot arm in ACTIVE"
+
     def close(self) -> None:
         self._executor.shutdown()
         self.node.destroy_node()
@@ -83,12 +88,13 @@ class Recorder:
 
     def begin(self) -> str:
         """Starts a recording, as soon as the recorder hears everything that an episode needs."""
-        self._listener.wait(self._begun, 30.0, "a recording")
+        assert self._listener.comes(self._begun, 30.0), self._answer.message
         return self._answer.message
 
     def _begun(self) -> bool:
+        """The answer to the first request may be lost, and the second is then refused: it is recording already."""
         self._answer = self._listener.call(self._buttons["start"], Trigger.Request(), 30.0)
-        return self._answer.success
+        return self._answer.success or "is being recorded" in self._answer.message
 
     def press(self, name: str) -> str:
         answer = self._listener.call(self._buttons[name], Trigger.Request(), 30.0)
@@ -104,7 +110,15 @@ class Recorder:
         return self._listener.call(self._success, SetBool.Request(data=success)).message
 
     def wait_for(self, megabytes: float) -> None:
-        self.wait_until(lambda state: float(state.get("written_mb", 0.0)) >= megabytes, f"{megabytes} MB in the bag")
+        self.wait_until(lambda _: self._written_mb >= megabytes, f"{megabytes} MB in the bag")
+
+    def wait_for_more(self, megabytes: float) -> None:
+        """Than there are now."""
+        self.wait_for(self._written_mb + megabytes)
+
+    @property
+    def _written_mb(self) -> float:
+        return float(self.state.get("written_mb", 0.0))
 
     def wait_until(self, condition: Callable[[dict[str, str]], bool], what: str) -> None:
         self._listener.wait(lambda: condition(self.state), 30.0, what)

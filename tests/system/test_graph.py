@@ -90,8 +90,9 @@ class Operator:
         leader.position = [0.0] * 8
         self._outputs["leader/joint_states"].publish(leader)
         if self._beats % 5 == 0:
-            # Let go for a moment once a second: teleop wants to see it pressed anew when it has missed a few messages.
-            buttons = [int(i == DEADMAN and self._beats % 100 != 0) for i in range(BUTTONS)]
+            # Let go for a moment, now and then: teleop wants to see it pressed anew when it has missed a few messages.
+            # Not once a second, as health is told: it might be told of these moments only.
+            buttons = [int(i == DEADMAN and self._beats % 65 != 0) for i in range(BUTTONS)]
             self._outputs["joy"].publish(Joy(axes=[0.0] * AXES, buttons=buttons))
             self._outputs["safety/estop"].publish(Bool(data=self.estop))
 

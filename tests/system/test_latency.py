@@ -113,7 +113,7 @@ def measure(site: Path, domain_id: int, operator: Operator, *paths: Path) -> dic
         operator.joints.clear()
         operator.listener.wait(lambda: len(operator.joints) > 50, 10.0, "joint states")
         assert np.ptp(np.array(operator.joints[:50]), axis=0).max() < 1e-3
-        assert operator.listener.call(operator.arm, SetBool.Request(data=True)).success
+        assert operator.listener.arm(operator.arm)
         operator.listener.wait(lambda: process.poll() is not None, 40.0, "the end")
     finally:
         process.kill()
@@ -148,7 +148,7 @@ def test_a_stop_before_the_end_gives_a_sentence_and_no_number(site, domain_id, o
     process = calibrate(site, domain_id)
     try:
         operator.wait_for_an_offer()
-        assert operator.listener.call(operator.arm, SetBool.Request(data=True)).success
+        assert operator.listener.arm(operator.arm)
         operator.listener.wait(lambda: operator.health.get("latency") == "measures", 10.0, "the begin of the motion")
         assert operator.listener.call(operator.stop, SetBool.Request(data=True)).success
         operator.listener.wait(lambda: process.poll() is not None, 20.0, "the end")

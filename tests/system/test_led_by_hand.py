@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 
 from policy_bringup.core.decoding import command_of, joint_positions, values_of
 from policy_bringup.core.deployment import load_deployment
@@ -24,56 +24,42 @@ COMMAND = "arm_controller/joint_trajectory"
 
 
 class Person:
-    """Asks for things, and hears what the arm and the recorder say."""
+    """Leads the arm, and hears what it says."""
 
     def __init__(self, listener) -> None:
         self._listener, node = listener, listener.node
         self.arm = ""
-        self.written_mb = 0.0
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(DiagnosticArray, "arm/state", self._take_arm, latched)
-        node.create_subscription(DiagnosticArray, "recorder/state", self._take_recorder, latched)
         self._clients = {name: node.create_client(SetBool, name) for name in ("arm/hand_guide", "arm/grip")}
-        self._clients |= {name: node.create_client(Trigger, name) for name in ("recorder/start", "recorder/stop")}
 
-    def asks(self, name: str, *data: bool) -> bool:
-        request = SetBool.Request(data=data[0]) if data else Trigger.Request()
-        return self._listener.call(self._clients[name], request, 30.0).success
+    def asks(self, name: str, data: bool) -> bool:
+        return self._listener.call(self._clients[name], SetBool.Request(data=data), 30.0).success
 
     def leads(self, on: bool) -> None:
         self._listener.wait(lambda: self.asks("arm/hand_guide", on), 30.0, f"arm/hand_guide {on}")
         self._listener.wait(lambda: (self.arm == "guided") is on, 10.0, f"arm/state after arm/hand_guide {on}")
 
-    def waits(self, megabytes: float) -> None:
-        until = self.written_mb + megabytes
-        self._listener.wait(lambda: self.written_mb >= until, 30.0, f"{megabytes} MB more in the bag")
-
-    def records(self) -> None:
-        self._listener.wait(lambda: self.asks("recorder/start"), 30.0, "a recording")
-
     def _take_arm(self, message: DiagnosticArray) -> None:
         self.arm = values_of(message.status[0])["state"]
 
-    def _take_recorder(self, message: DiagnosticArray) -> None:
-        self.written_mb = float(values_of(message.status[0]).get("written_mb", 0.0))
 
-
-def test_a_led_arm_is_recorded_and_its_episode_gets_the_actions_of_the_hand(deploy, listener, tmp_path: Path):
+def test_a_led_arm_is_recorded_and_its_episode_gets_the_actions_of_the_hand(deploy, listener, recorder, tmp_path: Path):
     live, out = tmp_path / "live", tmp_path / "derived"
     deployment, robot = load_deployment(DEPLOYMENT)
     person = Person(listener)
     with deploy(source="none", record=live, operator="7"):
         listener.wait(lambda: person.arm == "holding", 60.0, "the arm holding")
-        person.records()
-        person.waits(1.0)
+        recorder.begin()
+        recorder.wait_for_more(1.0)
         assert not person.asks("arm/grip", True), "nobody leads the arm yet"
         person.leads(True)
-        person.waits(1.0)
+        recorder.wait_for_more(1.0)
         assert person.asks("arm/grip", True)
-        person.waits(4.0)
+        recorder.wait_for_more(4.0)
         person.leads(False)
-        person.waits(1.0)
-        assert person.asks("recorder/stop")
+        recorder.wait_for_more(1.0)
+        recorder.press("stop")
     (folder,) = episodes(live)
     assert load_journal(folder).provenance.driver == "hand"
     with open_bag(folder) as bag:

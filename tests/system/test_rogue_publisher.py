@@ -101,9 +101,10 @@ class Witness:
         wait(homing, 30.0, "an arm node that knows where the arm is")
         wait(lambda: self.safety["offered"] == "home", 30.0, "homing that asks to be armed")
         arm = node.create_client(SetBool, "safety/arm")
-        assert self.listener.call(arm, SetBool.Request(data=True)).success
+        assert self.listener.arm(arm)
         wait(self.follows, 60.0, "the arm following safety")
         assert self.listener.call(arm, SetBool.Request(data=False)).success
+        wait(lambda: not self.safety["offered"], 10.0, "the end of homing: nothing is left that could be armed")
 
     def follows(self) -> bool:
         """The arm has followed safety for a while."""
