@@ -184,12 +184,19 @@ def press(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any = T
 
 def start_recording(node: Node, executor: SingleThreadedExecutor) -> None:
     """As soon as the recorder hears everything."""
+    _client(node, "recorder/stop", Trigger)  # known to the recorder by the time that it is busy
     while not _call(node, executor, "recorder/start", Trigger).success:
         executor.spin_once(timeout_sec=0.1)
 
 
+def _client(node: Node, name: str, kind: Any) -> Any:
+    """The one that there is: DDS may lose the answer to a client that its server has not discovered yet."""
+    known = [client for client in node.clients if client.srv_name.removeprefix("/") == name]
+    return known[0] if known else node.create_client(kind, name)
+
+
 def _call(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any, request: Any = None) -> Any:
-    client = node.create_client(kind, name)
+    client = _client(node, name, kind)
     while not client.service_is_ready():
         executor.spin_once(timeout_sec=0.1)
     future = client.call_async(request or kind.Request())
