@@ -158,8 +158,10 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
 def hold_up(recorder: subprocess.Popen[bytes]) -> None:
     """For longer than DDS keeps pictures: a machine that writes as fast as nine cameras send is overloaded, too."""
     recorder.send_signal(signal.SIGSTOP)
-    time.sleep(HELD_UP_S)
-    recorder.send_signal(signal.SIGCONT)
+    try:
+        time.sleep(HELD_UP_S)
+    finally:
+        recorder.send_signal(signal.SIGCONT)  # else a Ctrl+C would wait for its end in vain
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
