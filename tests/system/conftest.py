@@ -86,10 +86,9 @@ class Recorder:
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(DiagnosticArray, "recorder/state", self._take, latched)
 
-    def begin(self) -> str:
+    def begin(self) -> None:
         """Starts a recording, as soon as the recorder hears everything that an episode needs."""
         assert self._listener.comes(self._begun, 30.0), self._answer.message
-        return self._answer.message
 
     def _begun(self) -> bool:
         """The answer to the first request may be lost, and the second is then refused: it is recording already."""
