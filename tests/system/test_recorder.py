@@ -80,8 +80,11 @@ def test_pictures_may_be_recorded_as_jpeg_and_are_read_alike(deploy, recorder, t
     with deploy(source="none", record=dataset, deployment=site):
         raw: list[Image] = []
         recorder.node.create_subscription(Image, "camera/front/image_raw", raw.append, qos_profile_sensor_data)
+        recorder.wait_until(lambda _: raw, "a picture")
         recorder.begin()
+        before = len(raw)
         recorder.wait_for(0.3)
+        recorder.wait_until(lambda _: len(raw) > before + 3, "pictures of this episode")
         recorder.press("stop")
     (folder,) = episodes(dataset)
     counts_match(folder, load_journal(folder))
