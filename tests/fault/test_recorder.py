@@ -9,14 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from harness.bench import CONFIG, Bench, bench
-from harness.recording import COMMAND, JOINTS, SAFE, spacing_ms, wait, waited
+from harness.recording import COMMAND, JOINTS, SAFE, spacing_ms, wait
 from harness.stack import ROOT
 from std_srvs.srv import Trigger
 
-from policy_bringup.core.decoding import values_of
 from policy_bringup.episodes.journal import Journal, Outcome, load_journal
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.episodes.reader import open_bag
@@ -26,7 +24,6 @@ MAY_MOUNT = os.geteuid() == 0
 NEEDED_MB = 30
 PIECE, PAUSE_S = 2**20, 0.01
 """How others fill the disk: bytes at a time."""
-RECORDER = "recorder/state"
 SILENCE_MS = 110.0
 """The arm node's own watchdog and a tick: that nobody may hold it up for longer."""
 TAIL_MS = 600.0
@@ -55,24 +52,13 @@ def recorded(next_domain, tmp_path_factory, module_rng) -> Iterator[Bench]:
             subprocess.run(["umount", "-l", str(dataset)], check=True)
 
 
-def _record_in_motion(made: Bench, rng: np.random.Generator) -> None:
-    """Asks until it records: DDS may lose an answer of a recorder that has just begun to live."""
-    since_ns = made.recording.mark("a recording is asked for")()
-    for _ in range(10):
-        made.operator.ask("recorder/start", Trigger.Request())
-        if waited(lambda: _recorder_state(made, since_ns) == "recording", 6.0):
-            made.set_in_motion(rng)
-            return
-    raise AssertionError("no recording began")
-
-
 @pytest.mark.fault(
     19,
     "overload (the recorder stands still for 1 s, then catches up): motion goes on, no command is late; "
     "every message that was sent is in the bag or counted",
 )
 def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within):
-    _record_in_motion(recorded, rng)
+    recorded.record_in_motion(rng)
     began_ns = recorded.recording.mark("recorder SIGSTOP")()
     recorded.stack.children["recorder"].send_signal(signal.SIGSTOP)
     recorded.let(1.0)
@@ -87,7 +73,7 @@ def test_an_overloaded_recorder_does_not_touch_the_motion(recorded, rng, within)
     "recorder SIGKILL: motion goes on, no command is late; the next start makes the bag readable, at most 0.6 s short",
 )
 def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
-    _record_in_motion(recorded, rng)
+    recorded.record_in_motion(rng)
     recorded.let(1.0)
     began_ns = recorded.recording.mark("recorder SIGKILL")()
     recorded.stack.kill("recorder")
@@ -97,7 +83,7 @@ def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
         assert not is_clean(folder)
     finally:
         recorded.stack.respawn("recorder")
-    wait(lambda: _recorder_state(recorded, began_ns) == "idle", START_S, "the next recorder")
+    wait(lambda: recorded.recorder_state(began_ns) == "idle", START_S, "the next recorder")
     assert is_clean(folder)
     journal = load_journal(folder)
     assert (journal.recovered, journal.outcome) == (True, Outcome.FAILURE)
@@ -113,7 +99,7 @@ def test_a_killed_recorder_does_not_touch_the_motion(recorded, rng, within):
     "what was sent until then is in the bag or counted",
 )
 def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
-    _record_in_motion(recorded, rng)
+    recorded.record_in_motion(rng)
     began_ns = recorded.recording.mark("the disk fills")()
     dataset = recorded.folder / "demos"
     fill = dataset / "others.bin"
@@ -123,19 +109,11 @@ def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
             for start in range(0, others, PIECE):  # in one go the kernel would hold up everybody
                 os.posix_fallocate(file.fileno(), start, min(PIECE, others - start))
                 time.sleep(PAUSE_S)
-        wait(lambda: _recorder_state(recorded, began_ns) == "failed", 30.0, "the end of the recording")
+        wait(lambda: recorded.recorder_state(began_ns) == "failed", 30.0, "the end of the recording")
         _assert_untouched(recorded, within, began_ns, recorded.recording.mark("the disk is full")() + 5 * 10**8)
         _assert_accounted(recorded, _newest_episode(recorded))
     finally:
         fill.unlink()
-
-
-def _recorder_state(made: Bench, since_ns: int) -> str:
-    """As it has said since then; "" if it has not."""
-    newest = made.recording.newest(RECORDER)
-    if newest is None or newest.source_ns < since_ns:
-        return ""
-    return values_of(newest.message.status[0]).get("state", "")
 
 
 def _assert_untouched(made: Bench, within, since_ns: int, until_ns: int) -> None:

@@ -15,11 +15,24 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 
-from harness.recording import ACTION, COMMAND, ESTOP, JOINTS, SAFE, STATE, TRUE_JOINTS, Recording, wait, waited
+from harness.recording import (
+    ACTION,
+    COMMAND,
+    ESTOP,
+    JOINTS,
+    RECORDER,
+    SAFE,
+    STATE,
+    TRUE_JOINTS,
+    Recording,
+    wait,
+    waited,
+)
 from harness.safe import STILL, Judge
 from harness.stack import ROOT, Relay, Stack
 from harness.standin import StandIn
 from policy_bringup.core import graph
+from policy_bringup.core.decoding import values_of
 from policy_bringup.core.startup import Options, environment
 from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.runtime import URGENT
@@ -43,10 +56,14 @@ class Operator:
         self.box = self.node.create_publisher(Bool, ESTOP, endpoints.profile(graph.topic(ESTOP).qos))
 
     def call(self, name: str, request, timeout_s: float = 10.0):
-        """Of any service of the graph; with its answer."""
-        future = self.ask(name, request, timeout_s)
-        wait(lambda: self.executor.spin_once(timeout_sec=0.02) or future.done(), timeout_s, f"answer of {name}")
-        return future.result()
+        """Of any service of the graph; with its answer. Asks once more half-way: DDS may lose the answer to a client
+        that its server has not discovered yet."""
+        asked = [self.ask(name, request, timeout_s)]
+        answered = lambda: self.executor.spin_once(timeout_sec=0.02) or any(one.done() for one in asked)  # noqa: E731
+        if not waited(answered, timeout_s / 2):
+            asked.append(self.ask(name, request, timeout_s))
+            wait(answered, timeout_s / 2, f"answer of {name}")
+        return next(one.result() for one in asked if one.done())
 
     def ask(self, name: str, request, timeout_s: float = 10.0):
         """As `call`, without waiting for the answer."""
@@ -98,6 +115,24 @@ class Bench:
             if self._is_set_in_motion(int(rng.uniform(0.0, 0.5e9))):
                 return
         raise AssertionError(f"the arm was stopped again and again before anything was done: {self.recording.safety}")
+
+    def record_in_motion(self, rng: np.random.Generator) -> None:
+        """As above, recorded from before the arming on. Asks until it is: DDS may lose an answer of a recorder that has
+        just begun to live."""
+        since_ns = self.recording.mark("a recording is asked for")()
+        for _ in range(10):
+            self.operator.ask("recorder/start", Trigger.Request())
+            if waited(lambda: self.recorder_state(since_ns) == "recording", 6.0):
+                self.set_in_motion(rng)
+                return
+        raise AssertionError("no recording began")
+
+    def recorder_state(self, since_ns: int) -> str:
+        """As it has said since then; "" if it has not."""
+        newest = self.recording.newest(RECORDER)
+        if newest is None or newest.source_ns < since_ns:
+            return ""
+        return values_of(newest.message.status[0]).get("state", "")
 
     def _is_set_in_motion(self, after_ns: int) -> bool:
         since_ns = self.recording.newest(STATE).source_ns
