@@ -201,6 +201,22 @@ def test_members_learn_from_different_moments_only_in_training(make, batch):
         assert plain.train()(batch)["loss"] != weighted.train()(batch)["loss"]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_shares_of_two_processes_add_up_to_the_loss_of_the_batch(make, batch, weight):
+    """Each weighs its own by its part of the valid steps, although moments weigh differently."""
+    policy = make("bc_spatial", dropout=0.0, pose_weight=weight).train()
+    batch.valid[: len(batch.valid) // 3, 1:] = False
+    cut = len(batch.valid) // 2
+    parts = [
+        Batch({camera: pictures[part] for camera, pictures in batch.images.items()}, *rest)
+        for part in (slice(cut), slice(cut, None))
+        for rest in [[tensor[part] for tensor in (batch.state, batch.action, batch.valid)]]
+    ]
+    with torch.no_grad():
+        shares = [part.valid.sum() / batch.valid.sum() * policy(part)["loss"] for part in parts]
+        assert float(sum(shares)) == pytest.approx(float(policy(batch)["loss"]), rel=1e-5)
+
+
 def test_the_resnets_action_never_leaves_its_bound(make, batch, normaliser):
     policy = make("bc_resnet", reach=1.5).eval()
     for head in policy.heads:
@@ -233,7 +249,8 @@ def test_with_joint_actions_the_pose_is_the_measured_one(make, batch, contract):
     policy = make_policy("bc_spatial", turned, config, Normaliser(turned)).eval()
     with torch.no_grad():
         told, loss = policy.pose(batch.images), policy.pose_loss(batch)
-    assert loss.item() == pytest.approx((told - batch.state[:, -1, 8:11]).abs().mean().item(), abs=1e-5)
+    error, weights = (told - batch.state[:, -1, 8:11]).abs().mean(-1), batch.valid.sum(1).double()
+    assert loss.item() == pytest.approx(float((error * weights).sum() / weights.sum()), abs=1e-5)
 
 
 def test_the_loss_is_the_sum_of_its_parts(make, batch):

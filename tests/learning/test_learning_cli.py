@@ -22,10 +22,10 @@ from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.train import train
 from policy_bringup.learning_cli import INTERRUPTED, Train
 
-# Squared errors, and nothing drawn: at the kink of the absolute error a rounding decides the direction of a step.
+# Squared errors, nothing drawn per process: at the kink of the absolute error a rounding decides a step's direction.
 RUN: dict[str, Any] = {
     "family": "bc_cnn",
-    "model": {"members": 2, "channels": [4, 4, 4, 4], "hidden": 16, "dropout": 0.0, "bootstrap": False, "loss": "mse"},
+    "model": {"members": 2, "channels": [4, 4, 4, 4], "hidden": 16, "dropout": 0.0, "loss": "mse"},
     "augmentation": {},
     "optimisation": {
         "batch_size": 16,

@@ -18,6 +18,7 @@ import torch
 
 from policy_bringup.core.errors import EpisodeError, LearningError
 from policy_bringup.core.types import Contract
+from policy_bringup.learning.bc_spatial import BcSpatial
 from policy_bringup.learning.checkpoint import load_checkpoint, save_checkpoint
 from policy_bringup.learning.config import TrainConfig, build_train_config
 from policy_bringup.learning.dataset import Dataset
@@ -265,6 +266,21 @@ def test_the_best_average_is_kept_and_patience_ends_a_run_that_gets_no_better(
     assert len(scores) == int(np.argmin(scores)) + 1 + 3
     assert trained.metrics["best_step"] == 2 * (int(np.argmin(scores)) + 1)
     assert trained.metrics["validation"]["loss"] == pytest.approx(min(scores), rel=1e-6)
+
+
+def test_pretraining_neither_ends_a_run_nor_is_it_kept_as_the_best(
+    parts: tuple[Dataset, Dataset], tmp_path: Path
+) -> None:
+    """While the pose alone is learned the action gets no better: patience would end it at the second validation."""
+    model = {**SMALL["model"], "pose_weight": 0.01, "pretrain_steps": 8}
+    how = {"steps": 12, "validate_every": 1, "patience": 1, "learning_rate": 1e-6, "warmup_steps": 0}
+    config = build_train_config({**SMALL, "model": model, "optimisation": {**SMALL["optimisation"], **how}}, "test")
+    trained = train(*parts, config, tmp_path)
+    assert trained.metrics["best_step"] > 8
+    assert len(rows(tmp_path)) > 9
+    policy = trained.policy
+    assert isinstance(policy, BcSpatial)
+    assert not policy.pretraining
 
 
 def test_the_time_budget_ends_a_run_and_holds_over_its_starts(parts: tuple[Dataset, Dataset], tmp_path: Path) -> None:

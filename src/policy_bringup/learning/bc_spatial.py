@@ -42,7 +42,8 @@ class BcSpatialConfig(EnsembleConfig):
     behind each. action_weight: of the loss "action", 0 for a policy that shall learn nothing but the pose. pose_weight:
     of the extra loss "pose", for telling from the pictures alone where the tool will be at the end of the chunk. Both
     weigh alike in training and in judging: what is not learned may not choose the best checkpoint either.
-    pretrain_steps: so many first steps train on the pose alone, while they are judged as all others.
+    pretrain_steps: so many first steps train on the pose alone; what they are judged by is no reason to end or to keep
+    them.
     """
 
     channels: tuple[int, ...] = bounded(1, 512, default=(16, 32, 32))
@@ -93,6 +94,11 @@ class BcSpatial(Ensemble):
                 raise LearningError(f"pose_weight: needs a contract with {', '.join(POSITION)} in its state or action")
             self.pose_heads.extend(_pose_head(self.feature_size, config.hidden) for _ in self.eyes)
 
+    @property
+    def pretraining(self) -> bool:
+        """Whether the pose alone is trained."""
+        return bool(self.steps_trained < self.pretrain_steps)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """ "loss"; with a pose head also its parts "action" and "pose"."""
         features = self.features(batch.images)
@@ -103,7 +109,7 @@ class BcSpatial(Ensemble):
         # Of weight 0, the heads still get a gradient, of zero: every process has the same gradients.
         loss = self.action_weight * action + self.pose_weight * pose
         if self.training:
-            if self.steps_trained < self.pretrain_steps:
+            if self.pretraining:
                 loss = pose + 0.0 * action
             self.steps_trained += 1
         return {"loss": loss, "action": action.detach(), "pose": pose.detach()}
@@ -127,9 +133,11 @@ class BcSpatial(Ensemble):
         return [head(seen) * std + mean for head, seen in zip(self.pose_heads, features, strict=True)]
 
     def _pose_loss(self, features: list[Tensor], batch: Batch) -> Tensor:
+        """Moments weigh by their valid steps, as in the action's loss: so it is shared by several processes alike."""
         _, std = self._scale()
         error = (torch.stack(self._poses(features)) - self._true_pose(batch)) / std
-        return error.abs().mean()
+        weights = batch.valid.sum(1).to(error.dtype)
+        return (error.abs().mean((0, 2)) * weights).sum() / weights.sum().clamp_min(1.0)
 
     def _true_pose(self, batch: Batch) -> Tensor:
         """`(B, 3)` m. After the end of an episode its last action repeats, so the chunk's last one is always right."""

@@ -2,8 +2,8 @@
 
 Started by `torchrun --nproc_per_node 2 -m policy_bringup.learning_cli ...`; without it there is one process and nothing
 here costs anything. Every process keeps the same weights: the gradients are added up in one message per step, and every
-process makes the same step. What a step draws (augmentation, dropout, ensemble weights) differs between processes, so
-two processes give one process's result exactly only where nothing is drawn.
+process makes the same step. What a step draws (augmentation, dropout) differs between processes, so two processes give
+one process's result, to rounding, only where nothing is drawn.
 """
 
 from __future__ import annotations

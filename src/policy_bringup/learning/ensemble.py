@@ -134,14 +134,19 @@ class Ensemble(LearnedPolicy):
         return torch.stack(chunks)
 
     def action_loss(self, features: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Error of the normalised action, mean over valid steps, columns and members."""
+        """Error of the normalised action, mean over valid steps, columns and members.
+
+        Weighted moments are divided by how many there are, not by the sum of their weights (whose mean is 1): so the
+        shares of several processes add up to the loss of the whole batch.
+        """
         target = self.normaliser.normal_action(batch.action, batch.state)
         difference = self.normal_actions(features, batch.state) - target
         error = (difference.abs() if self.config.loss == "l1" else difference.square()).mean(-1)
         weights = batch.valid.to(error.dtype).expand_as(error)
+        count = weights.sum().clamp_min(1.0)
         if self.training and self.config.bootstrap and self.config.members > 1:
             weights = weights * bootstrap_weights(batch.action, self.config.members)[:, :, None]
-        return (error * weights).sum() / weights.sum().clamp_min(1.0)
+        return (error * weights).sum() / count
 
     def _known(self, state: Tensor) -> Tensor:
         known = self.normaliser.state(state)

@@ -19,6 +19,12 @@ class LearnedPolicy(nn.Module, ABC):
 
     contract: Contract
 
+    @property
+    def pretraining(self) -> bool:
+        """Whether its first steps train something other than the action: until they are made, its validation neither
+        counts as better than another nor ends the training."""
+        return False
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars: "loss", which training minimises, and its parts by name."""

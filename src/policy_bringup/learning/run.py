@@ -172,7 +172,10 @@ class Run:
             self.keep(history)
 
     def _validate(self) -> None:
-        """Judges the average of the weights, remembers the best, and adds a row to the history."""
+        """Judges the average of the weights, remembers the best, and adds a row to the history.
+
+        While a policy pretrains, the newest takes the place of the best, so that there is always one.
+        """
         course = self.course
         figures = self._judge(self._average.policy, self._validation) if self._ranks.first else {"loss": 0.0}
         whole = all(math.isfinite(figure) for figure in figures.values())
@@ -180,8 +183,9 @@ class Run:
         if not math.isfinite(score):
             raise LearningError(self._complaint(score, "validation saw it first"))
         course.validated_step, course.stale = course.step, course.stale + 1
-        if course.best_score is None or score < course.best_score:
-            course.best_score, course.best_step, course.stale = score, course.step, 0
+        pretraining = self._policy.pretraining
+        if pretraining or course.best_score is None or score < course.best_score:
+            course.best_score, course.best_step, course.stale = None if pretraining else score, course.step, 0
             self._best = {name: tensor.clone() for name, tensor in self._average.policy.state_dict().items()}
         row = {
             "step": float(course.step),
