@@ -285,6 +285,28 @@ def test_every_head_of_the_comparison_learns_and_is_judged_by_the_pose_alone(pro
         assert (model.pooling, model.action_weight, model.pose_weight, model.pretrain_steps) == (head, 0.0, 1.0, 0)
 
 
+def test_the_compared_families_are_ended_by_time_and_not_by_their_steps(project):
+    benchmark = runpy.run_path(str(project / "benchmarks" / "families.py"))
+    for name in benchmark["FAMILIES"]:
+        how = benchmark["family_config"](name, 3.0).optimisation
+        assert (how.budget_min, how.steps) == (3.0, benchmark["AS_MANY_STEPS_AS_FIT"])
+
+
+def test_the_pose_error_of_the_comparison_is_a_mean_over_episodes_with_its_interval(project, make, dataset):
+    benchmark = runpy.run_path(str(project / "benchmarks" / "families.py"))
+    policy = make("bc_spatial", pose_weight=1.0).eval()
+    apart_cm = []
+    for name in dataset.episodes:
+        episode = dataset.subset([name])
+        batch = episode.batch(np.arange(len(episode)))
+        with torch.no_grad():
+            off = policy.pose(batch.images) - batch.action[:, -1, :3]
+        apart_cm.append(100.0 * off.square().sum(1).sqrt().mean().item())
+    mean, half = benchmark["pose_error_cm"](policy, dataset)
+    assert mean == pytest.approx(np.mean(apart_cm), rel=1e-5)
+    assert half == pytest.approx(1.96 * np.std(apart_cm, ddof=1) / len(apart_cm) ** 0.5, rel=1e-4)
+
+
 def test_pretraining_moves_the_encoders_before_the_heads(make, dataset):
     policy = make("bc_spatial", pretrain_steps=3)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
