@@ -102,23 +102,60 @@ def test_the_allowed_error_is_the_boundary_in_every_sample_and_output(
             assert f"in column '{column}'" in sentence
 
 
-@pytest.mark.parametrize(("measured", "allowed"), [(0.0, 1e-4), (1e-5, 1e-4), (2e-5, 2e-4), (1e-3, 1e-2)])
-def test_ten_times_the_error_at_export_is_allowed_but_never_less_than_a_tenth_of_a_millimetre(measured, allowed):
-    assert tolerance(measured) == pytest.approx(allowed)
-    check_difference(Difference("action", "tool.x", 0.999 * allowed), tolerance(measured), "here")
+@pytest.mark.parametrize(
+    ("measured", "limit", "allowed"),
+    [
+        (0.0, 0.02, 1e-4),
+        (1e-5, 0.02, 1e-4),
+        (2e-5, 0.02, 2e-4),
+        (1e-3, 0.02, 1e-2),
+        (2e-3, 0.02, 2e-2),
+        (3e-3, 0.02, 2e-2),
+        (0.02, 0.02, 2e-2),
+        (2e-5, 1e-4, 1e-4),
+        (0.0, 1e-6, 1e-6),
+    ],
+)
+def test_ten_times_the_error_at_export_is_allowed_at_least_a_tenth_of_a_millimetre_and_at_most_the_limit(
+    measured, limit, allowed
+):
+    assert tolerance(measured, limit) == pytest.approx(allowed)
+    check_difference(Difference("action", "tool.x", 0.999 * allowed), tolerance(measured, limit), "here")
     with pytest.raises(ContractError, match=f"allowed is {allowed:.3g}"):
-        check_difference(Difference("action", "tool.x", 1.001 * allowed), tolerance(measured), "here")
+        check_difference(Difference("action", "tool.x", 1.001 * allowed), tolerance(measured, limit), "here")
 
 
 def test_the_error_at_export_comes_from_the_manifest(tmp_path, contract, write, answers, pack):
     arrays = shifted(answers(contract), "output.action", (1, 1, 0), 1.1e-3)
     for measured, fits in ((2e-4, True), (1e-4, False)):
         folder = tmp_path / f"measured{measured}"
-        write(folder, contract, files={PARITY_FILE: pack(arrays)}, parity_max_abs_error=measured)
+        write(folder, contract, files={PARITY_FILE: pack(arrays)}, parity_max_abs_error=measured, parity_limit=0.02)
         if fits:
             load_policy(folder, contract)
         else:
             assert "allowed is 0.001" in refusal(lambda folder=folder: load_policy(folder, contract))
+
+
+def test_where_ten_times_the_error_at_export_would_be_more_than_the_limit_the_limit_holds(
+    tmp_path, contract, write, answers, pack
+):
+    arrays = answers(contract)
+    for by, fits in ((0.019, True), (0.021, False)):
+        folder = tmp_path / f"by{by}"
+        files = {PARITY_FILE: pack(shifted(arrays, "output.action", (1, 1, 0), by))}
+        write(folder, contract, files=files, parity_max_abs_error=0.018, parity_limit=0.02)
+        if fits:
+            load_policy(folder, contract)
+        else:
+            assert "allowed is 0.02" in refusal(lambda folder=folder: load_policy(folder, contract))
+
+
+def test_a_manifest_without_a_limit_is_of_single_precision(checked, contract, edit):
+    edit(checked.folder, lambda data: data["onnx"].pop("parity_limit"))
+    assert load_bundle(checked.folder, contract).manifest.onnx.parity_limit == 1e-4
+    edit(checked.folder, lambda data: data["onnx"].update(parity_max_abs_error=2e-4))
+    sentence = refusal(lambda: load_bundle(checked.folder, contract))
+    assert sentence.endswith("parity_max_abs_error is 0.0002, above the parity_limit of 0.0001")
 
 
 def test_a_graph_that_puts_out_nan_is_infinitely_far_off(state_contract, serialise_graph):

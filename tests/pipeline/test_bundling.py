@@ -1,8 +1,10 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from policy_bringup.core.errors import ContractError, EpisodeError, ObservationError
@@ -152,9 +154,21 @@ def test_a_less_exact_graph_needs_a_limit_of_its_own_which_then_holds_wherever_i
     off[0, 3] += 0.001
     with pytest.raises(ContractError, match=r"allowed is 0\.0001"):
         make(model=graph(off))
-    written = make(model=graph(off), parity_limit=0.01)
-    assert 1e-4 < written.manifest.onnx.parity_max_abs_error < 0.01
+    onnx_file = make(model=graph(off), parity_limit=0.002).manifest.onnx
+    assert 0.0002 < onnx_file.parity_max_abs_error < onnx_file.parity_limit == 0.002
     load_policy(tmp_path / "grasp", CONTRACT)
+    off[0, 3] += 0.003
+    computes_otherwise(tmp_path / "grasp", graph(off))
+    with pytest.raises(ContractError, match=r"is off by 0\.00\d+ .*; allowed is 0\.002"):
+        load_policy(tmp_path / "grasp", CONTRACT)
+
+
+def computes_otherwise(folder, model):
+    """As another processor might: the same bundle, whose graph says something else."""
+    (folder / "policy.onnx").write_bytes(model)
+    data = yaml.safe_load((folder / "policy.yaml").read_text())
+    data["onnx"]["sha256"] = hashlib.sha256(model).hexdigest()
+    (folder / "policy.yaml").write_text(yaml.safe_dump(data))
 
 
 def test_answers_for_another_contract_are_refused(make, answers, tmp_path):

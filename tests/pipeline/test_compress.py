@@ -23,6 +23,7 @@ from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
 from policy_bringup.learning.families import make_policy
 from policy_bringup.learning.normalise import Normaliser
 from policy_bringup.pipeline import bundling, compress, play
+from policy_bringup.pipeline.calibrate import Calibration, apply
 
 ROOT = Path(__file__).resolve().parents[2]
 MOMENTS = 6
@@ -95,6 +96,13 @@ def test_it_has_to_be_calibrated_anew(old, tmp_path):
     manifest = compress.compress(old, "fp16", tmp_path / "small").bundle.manifest
     assert manifest.uncertainty.calibration_episodes == 0
     assert manifest.uncertainty.threshold == PROVISIONAL_THRESHOLD
+
+
+def test_the_limit_of_its_error_is_that_of_its_precision_also_once_it_is_calibrated(old, tmp_path):
+    onnx = compress.compress(old, "fp16", tmp_path / "small").bundle.manifest.onnx
+    assert onnx.parity_limit == compress.PARITY_LIMITS["fp16"]
+    measured = Calibration(0.5, 0.05, 25, (0.5,) * 25, onnx.sha256)
+    assert apply(tmp_path / "small", measured).manifest.onnx == onnx
 
 
 @pytest.fixture

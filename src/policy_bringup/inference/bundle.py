@@ -26,6 +26,7 @@ from policy_bringup.inference.agreement import check_agreement
 from policy_bringup.inference.manifest import (
     FORMAT,
     MANIFEST_FILE,
+    PARITY_LIMIT,
     Fingerprint,
     Manifest,
     OnnxFile,
@@ -95,6 +96,7 @@ def write_bundle(
     provenance: Provenance,
     opset: int,
     parity_max_abs_error: float,
+    parity_limit: float = PARITY_LIMIT,
     model: bytes,
     files: Mapping[str, bytes] = _NO_FILES,
 ) -> Bundle:
@@ -108,7 +110,7 @@ def write_bundle(
     folder = Path(folder).absolute()
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ContractError(f"{folder}: exists and is no policy bundle, so it is not replaced")
-    onnx = OnnxFile(MODEL_FILE, hashlib.sha256(model).hexdigest(), opset, parity_max_abs_error)
+    onnx = OnnxFile(MODEL_FILE, hashlib.sha256(model).hexdigest(), opset, parity_max_abs_error, parity_limit)
     hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in (PARITY_FILE,) if name in files}
     sections = {
         "uncertainty": uncertainty, "fingerprint": fingerprint, "onnx": onnx, "files": hashes, "provenance": provenance

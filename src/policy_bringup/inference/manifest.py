@@ -18,6 +18,8 @@ FORMAT = 1
 """Version of policy.yaml that this code reads and writes."""
 PROVISIONAL_THRESHOLD = 1e9
 """Of a policy that is not calibrated yet."""
+PARITY_LIMIT = 1e-4
+"""Largest error (see inference/parity.py) of a graph in single precision against its network: 0.1 mm, or 0.1 mrad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,22 @@ class Fingerprint:
 class OnnxFile:
     """The graph: file in the bundle's folder, its hash, and its largest difference from the network it came from.
 
-    parity_max_abs_error: as inference/parity.py measures it, on the machine that exported.
+    parity_max_abs_error: as inference/parity.py measures it, on the machine that exported; parity_limit: above which it
+    would not have been exported, and is not loaded anywhere; not named, as of older bundles: single precision's.
     """
 
     file: str = required()
     sha256: str = required()
     opset: int = bounded(1, 1000)
     parity_max_abs_error: float = bounded(0.0, 1.0)
+    parity_limit: float = bounded(0.0, 1.0, default=PARITY_LIMIT)
+
+    def __post_init__(self) -> None:
+        if self.parity_max_abs_error > self.parity_limit:
+            raise ValueError(
+                f"parity_max_abs_error is {self.parity_max_abs_error:.3g}, above the parity_limit of "
+                f"{self.parity_limit:.3g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,5 +107,6 @@ def watched_policy(
 def _check_parity(bundle: Bundle, graph: Graph) -> None:
     if bundle.samples is not None:
         difference = largest_difference(graph.run, bundle.samples, bundle.contract)
-        allowed = tolerance(bundle.manifest.onnx.parity_max_abs_error)
+        onnx = bundle.manifest.onnx
+        allowed = tolerance(onnx.parity_max_abs_error, onnx.parity_limit)
         check_difference(difference, allowed, f"{bundle.folder / PARITY_FILE}: run by {graph.provider}")

@@ -23,11 +23,10 @@ from policy_bringup.core.errors import ContractError
 from policy_bringup.core.tensor_names import ACTION_OUTPUT, UNCERTAINTY_OUTPUT, image_input
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, Contract, Pixels
 from policy_bringup.inference.graph import Tensors, spec_of
+from policy_bringup.inference.manifest import PARITY_LIMIT
 from policy_bringup.inference.signature import TensorSpec, expected_inputs, expected_outputs
 
 PARITY_FILE = "parity.npz"
-LEAST_TOLERANCE = 1e-4
-"""An error up to this is always allowed: 0.1 mm, or 0.1 mrad."""
 SLACK = 10.0
 """How many times the error measured at export is allowed: other processors round in another order."""
 _INPUT, _OUTPUT = "input.", "output."
@@ -117,9 +116,9 @@ def largest_difference(
     return max(found, key=lambda difference: difference.error)
 
 
-def tolerance(measured_at_export: float) -> float:
-    """The error that is allowed where the bundle runs."""
-    return max(LEAST_TOLERANCE, SLACK * measured_at_export)
+def tolerance(measured_at_export: float, limit: float) -> float:
+    """The error that is allowed where the bundle runs: never more than the `limit` under which it was exported."""
+    return min(limit, max(PARITY_LIMIT, SLACK * measured_at_export))
 
 
 def check_difference(difference: Difference, allowed: float, where: str) -> None:

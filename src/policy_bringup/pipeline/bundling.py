@@ -17,7 +17,7 @@ from policy_bringup.core.types import Contract
 from policy_bringup.episodes.frames import Frames
 from policy_bringup.inference.bundle import MODEL_FILE, Bundle, write_bundle
 from policy_bringup.inference.graph import Graph
-from policy_bringup.inference.manifest import PROVISIONAL_THRESHOLD, Fingerprint, Provenance, Uncertainty
+from policy_bringup.inference.manifest import PARITY_LIMIT, PROVISIONAL_THRESHOLD, Fingerprint, Provenance, Uncertainty
 from policy_bringup.inference.parity import (
     PARITY_FILE,
     check_difference,
@@ -27,9 +27,6 @@ from policy_bringup.inference.parity import (
 )
 from policy_bringup.inference.providers import CPU_PROVIDER
 
-PARITY_LIMIT = 1e-4
-"""Largest error (see inference/parity.py) of a graph in single precision against its network; less exact formats need
-a limit of their own."""
 _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -50,8 +47,9 @@ def bundle(
     """Writes the bundle of a network that was exported as the ONNX graph `model`, not calibrated yet.
 
     answers: the network's own, to N observations, as `input.<tensor>` and `output.<tensor>` (inference/parity.py); the
-    graph must give the same within `parity_limit`, here and wherever the bundle is loaded. kind: of uncertainty. files:
-    more to lie beside it, name -> content. Raises ContractError, and what `write_bundle` raises; a bundle that is in
+    graph must give the same within `parity_limit`, here and wherever the bundle is loaded; formats less exact than
+    single precision need a limit of their own. kind: of uncertainty. files: more to lie beside it, name -> content.
+    Raises ContractError, and what `write_bundle` raises; a bundle that is in
     `folder` already then stays as it was.
     """
     where = str(folder / MODEL_FILE)
@@ -66,6 +64,7 @@ def bundle(
         provenance=Provenance(dataset_sha256, configuration_sha256, code_version()),
         opset=opset,
         parity_max_abs_error=difference.error,
+        parity_limit=parity_limit,
         model=model,
         files={**files, PARITY_FILE: save_samples(samples)},
     )

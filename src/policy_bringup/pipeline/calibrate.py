@@ -150,6 +150,7 @@ def apply(folder: Path, calibration: Calibration) -> Bundle:
         provenance=manifest.provenance,
         opset=manifest.onnx.opset,
         parity_max_abs_error=manifest.onnx.parity_max_abs_error,
+        parity_limit=manifest.onnx.parity_limit,
         model=old.model,
         files={name: path.read_bytes() for name, path in paths.items() if name not in own},
     )
