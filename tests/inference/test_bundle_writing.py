@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from policy_bringup.core.errors import ContractError
+from policy_bringup.inference import exchange
 from policy_bringup.inference.bundle import load_bundle
 from policy_bringup.inference.manifest import Fingerprint, Uncertainty
 
@@ -58,6 +59,7 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(folder, contract, write,
             raise OSError("no space left")
         return rename(self, target)
 
+    monkeypatch.setattr(exchange, "exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with pytest.raises(OSError, match="no space left"):
         write(folder, contract)

@@ -22,7 +22,9 @@ import yaml
 
 from policy_bringup.core.errors import ContractError
 from policy_bringup.core.types import Contract
+from policy_bringup.episodes.layout import sync_folder
 from policy_bringup.inference.agreement import check_agreement
+from policy_bringup.inference.exchange import aside, bring_back, put_in_place
 from policy_bringup.inference.manifest import (
     FORMAT,
     MANIFEST_FILE,
@@ -73,7 +75,8 @@ def load_bundle(folder: Path | str, expected: Contract) -> Bundle:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ContractError(f"{folder}: there is no such policy folder")
+        found = f"; its replacement was cut short, the one before lies in {aside(folder)}"
+        raise ContractError(f"{folder}: there is no such policy folder{found if aside(folder).is_dir() else ''}")
     manifest = read_manifest(folder / MANIFEST_FILE)
     path = _inside(folder, manifest.onnx.file, "onnx: file", ".onnx")
     model = _read_checked(path, manifest.onnx.sha256)
@@ -103,11 +106,11 @@ def write_bundle(
     """Writes a bundle, or replaces the one in `folder` whole; `files` (name -> content) go beside it, e.g. report.md.
 
     Of those that `load_bundle` reads (parity.npz), policy.yaml holds the hash. The bundle is complete and on the disk
-    before it gets its name. Raises ContractError for what `load_bundle` would refuse, and OSError; either way an older
-    bundle in `folder` stays as it was. A replacement is two renames: whoever loads between them finds no folder and
-    refuses.
+    before it gets its name, and takes an older one's place in one step (inference/exchange.py). Raises ContractError
+    for what `load_bundle` would refuse, and OSError; either way an older bundle in `folder` stays as it was.
     """
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()  # where `folder` is a link, what it leads to is replaced, not the link
+    bring_back(folder)
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ContractError(f"{folder}: exists and is no policy bundle, so it is not replaced")
     onnx = OnnxFile(MODEL_FILE, hashlib.sha256(model).hexdigest(), opset, parity_max_abs_error, parity_limit)
@@ -124,9 +127,8 @@ def write_bundle(
         fresh.mkdir(parents=True)
         for name, content in {**files, MODEL_FILE: model, MANIFEST_FILE: text.encode()}.items():
             _write(fresh, name, content)
-        _sync(fresh)
-        _put_in_place(fresh, folder)
-        _sync(folder.parent)
+        sync_folder(fresh)
+        put_in_place(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Bundle(folder, manifest, model, samples)
@@ -173,28 +175,6 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _put_in_place(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = fresh.with_name(f"{fresh.name}.old")
-    folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _dump(data: Mapping[str, Any]) -> str:
