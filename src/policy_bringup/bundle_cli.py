@@ -18,7 +18,6 @@ from policy_bringup.episodes.splits import load_split
 
 if TYPE_CHECKING:
     from policy_bringup.pipeline.compress import Compressed
-    from policy_bringup.pipeline.statistics import Rate
 
 Folder = tyro.conf.Positional[Path]
 
@@ -81,14 +80,14 @@ class Compress:
     """Processes."""
 
     def __call__(self) -> int:
-        """Prints size, time, error and success of both."""
+        """Prints size, time, error and success of both, and by how much they differ."""
         from policy_bringup.inference.bundle import load_bundle
         from policy_bringup.pipeline.compress import compress
 
         contract = load_deployment(runner.deployment_path(self.deployment))[0].contract
         done = compress(load_bundle(self.bundle, contract), self.precision, self.out, self._episodes())
-        rates = [self._success(folder) for folder in (self.bundle, self.out)] if self.episodes else []
-        _print_change(done, rates)
+        outcomes = [self._outcomes(folder) for folder in (self.bundle, self.out)] if self.episodes else []
+        _print_change(done, outcomes)
         print(f"{self.out}: calibrate it with `policy calibrate {self.out}` before it is deployed")
         return 0
 
@@ -101,32 +100,39 @@ class Compress:
             raise ConfigError(f"{self.frames}: holds no frames of the training episodes")
         return found
 
-    def _success(self, folder: Path) -> Rate:
-        """With safety on but its judgement of doubt off: only one of the two thresholds would fit."""
+    def _outcomes(self, folder: Path) -> list[bool]:
+        """Successes, scene by scene, with safety on but its judgement of doubt off: only one of the two thresholds
+        would fit."""
         from policy_bringup.pipeline import play
         from policy_bringup.pipeline.seeds import seeds
-        from policy_bringup.pipeline.statistics import rate
         from policy_bringup.sim.rollout import load_stack
 
         path = runner.deployment_path(self.deployment)
         backend, _ = play.backends(load_stack(path.parent, path.name), "auto")
         stage = play.Stage(play.Setting(path.parent, path.name, play.bundle(folder.absolute()), backend, 20.0))
         jobs = [play.Job(seed, unguarded=True) for seed in seeds("evaluation", self.episodes)]
-        outcomes = []
+        succeeded = {}
         with play.performers(stage, self.workers) as perform, tables.progress(folder.name) as progress:
-            for count, played in enumerate(perform(jobs), 1):
-                outcomes.append(played.attempt.success)
-                progress(count, len(jobs), "")
-        return rate(outcomes)
+            for played in perform(jobs):
+                succeeded[played.attempt.seed] = played.attempt.success
+                progress(len(succeeded), len(jobs), "")
+        return [succeeded[job.seed] for job in jobs]
 
 
-def _print_change(done: Compressed, rates: list[Rate]) -> None:
-    from policy_bringup.pipeline.wording import rate_words
+def _print_change(done: Compressed, outcomes: list[list[bool]]) -> None:
+    """outcomes: of both on the same scenes, or none."""
+    from policy_bringup.pipeline.statistics import paired, rate
+    from policy_bringup.pipeline.wording import difference_words, rate_words
 
-    table = Table("", "size kB", "p50 ms", "p99 ms", "largest error", "success")
-    for number, (name, costs) in enumerate((("before", done.before), ("after", done.after))):
-        shown = rate_words(rates[number]) if rates else "-"
-        table.add_row(
-            name, f"{costs.size / 1000:.0f}", f"{costs.p50_ms:.2f}", f"{costs.p99_ms:.2f}", f"{costs.error:.2g}", shown
-        )
+    before, after = done.before, done.after
+    successes = ["-"] * 3
+    if outcomes:
+        successes = [*(rate_words(rate(each)) for each in outcomes), difference_words(paired(*outcomes))]
+    table = Table("", "size kB", "p50 ms", "p99 ms", "largest error", "success of the same scenes")
+    for name, costs, success in zip(("before", "after"), (before, after), successes, strict=False):
+        size = f"{costs.size / 1000:.0f}"
+        table.add_row(name, size, f"{costs.p50_ms:.2f}", f"{costs.p99_ms:.2f}", f"{costs.error:.2g}", success)
+    p50_ms, p99_ms = after.p50_ms - before.p50_ms, after.p99_ms - before.p99_ms
+    size = f"{(after.size - before.size) / 1000:+.0f}"
+    table.add_row("difference", size, f"{p50_ms:+.2f}", f"{p99_ms:+.2f}", "", successes[-1])
     Console().print(table)

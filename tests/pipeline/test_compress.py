@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,30 +116,78 @@ def deployment(small_config: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_plays_both_bundles_and_shows_success_size_and_error_of_each(
-    deployment, tmp_path, capsys, monkeypatch
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_command_plays_both_bundles_and_shows_size_time_error_and_success_of_each_and_the_difference(
+    precision, deployment, tmp_path, capsys, monkeypatch
 ):
     """One scene each, with a network that has learned nothing: what counts is that both were played."""
     monkeypatch.setenv("COLUMNS", "200")
     contract = load_deployment(deployment)[0].contract
     untrained(tmp_path / "old", contract, noise(contract))
-    command = Compress(tmp_path / "old", tmp_path / "small", "fp16", deployment=str(deployment), episodes=1, workers=1)
+    save_frames(tmp_path / "frames" / "episode_000000", noise(contract), contract)
+    (tmp_path / "frames" / "split.yaml").write_text("train: [episode_000000]\nvalidation: []\ntest: []\n")
+    command = Compress(
+        tmp_path / "old", tmp_path / "small", precision, tmp_path / "frames", deployment=str(deployment), episodes=1,
+        workers=1,
+    )  # fmt: skip
     assert command() == 0
     printed = capsys.readouterr().out
-    before, after = (next(line for line in printed.splitlines() if name in line) for name in (" before ", " after "))
-    for line, folder in ((before, "old"), (after, "small")):
-        assert "0 of 1: 0.0 % (0.0 to 79.3 %)" in line
-        assert f" {(tmp_path / folder / 'policy.onnx').stat().st_size / 1000:.0f} " in line
+    before, after, difference = (
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in printed.splitlines()
+        if line.startswith(("│ before", "│ after", "│ difference"))
+    )
+    sizes = [(tmp_path / folder / "policy.onnx").stat().st_size / 1000 for folder in ("old", "small")]
+    assert [before[1], after[1], difference[1]] == [f"{sizes[0]:.0f}", f"{sizes[1]:.0f}", f"{sizes[1] - sizes[0]:+.0f}"]
+    for column in (2, 3):
+        change = float(after[column]) - float(before[column])
+        assert float(difference[column]) == pytest.approx(change, abs=0.011)  # each is rounded
+    assert float(before[4]) < float(after[4]) < compress.PARITY_LIMITS[precision]
+    assert before[5] == after[5] == "0 of 1: 0.0 % (0.0 to 79.3 %)"
+    assert difference[5] == "+0.0 (-65.3 to +65.3) points; 0 lost, 0 gained"
     assert "calibrate it with `policy calibrate" in printed
     assert load_bundle(tmp_path / "small", contract).manifest.uncertainty.calibration_episodes == 0
 
 
 def test_success_is_that_of_scenes_of_the_evaluation_with_the_threshold_off(small_config, policies, monkeypatch):
-    """Whoever is always in doubt would be stopped at once; without the threshold the scene is done."""
+    """Whoever is always in doubt would be stopped at once; without the threshold the scene is done. The outcomes are in
+    the order of the scenes, in whatever order these are done."""
     monkeypatch.setattr(play, "bundle", lambda folder: policies["moody"])
+    monkeypatch.setattr(play, "performers", last_first(play.performers))
     command = Compress(Path("moody"), Path("out"), deployment=str(small_config / "grasp.yaml"), episodes=2, workers=1)
-    found = command._success(Path("moody"))
-    assert (found.count, found.trials) == (1, 2)  # where the object lies to the left, it reaches beside it
+    outcomes = command._outcomes(Path("moody"))
+    assert outcomes == [True, False]  # where the object lies to the left, it reaches beside it
+
+
+def last_first(performers):
+    """As several processes may be done with their scenes."""
+
+    @contextmanager
+    def perform_last_first(stage, workers):
+        with performers(stage, workers) as perform:
+            yield lambda jobs: perform(jobs[::-1])
+
+    return perform_last_first
+
+
+@pytest.mark.parametrize("name", ["old", "old/", "link", "away/../old"])
+def test_a_bundle_is_not_compressed_into_itself_by_whatever_name(old, tmp_path, name):
+    shutil.copytree(old.folder, tmp_path / "old")
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    (tmp_path / "away").mkdir()
+    again = load_bundle(tmp_path / "old", old.contract)
+    with pytest.raises(ContractError, match="is the bundle that is to be compressed; name another folder"):
+        compress.compress(again, "fp16", Path(f"{tmp_path}/{name}"))
+    assert load_bundle(tmp_path / "old", old.contract).manifest == old.manifest
+
+
+def test_a_calibrated_bundle_is_not_replaced_by_one_that_is_not(old, tmp_path):
+    first = compress.compress(old, "fp16", tmp_path / "small").bundle
+    compress.compress(old, "fp16", tmp_path / "small")
+    calibrated = apply(tmp_path / "small", Calibration(0.5, 0.05, 25, (0.5,) * 25, first.manifest.onnx.sha256))
+    with pytest.raises(ContractError, match=r"small: holds a calibrated bundle, .*; name another folder"):
+        compress.compress(old, "fp16", tmp_path / "small")
+    assert load_bundle(tmp_path / "small", old.contract).manifest == calibrated.manifest
 
 
 def test_above_the_limit_of_error_nothing_is_written(old, tmp_path, monkeypatch):

@@ -10,14 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from policy_bringup.core.errors import EpisodeError
+from policy_bringup.core.errors import ContractError, EpisodeError
 from policy_bringup.core.fingerprints import code_version
 from policy_bringup.core.thumbnail import coarse, thumbnail
 from policy_bringup.core.types import Contract
 from policy_bringup.episodes.frames import Frames
 from policy_bringup.inference.bundle import MODEL_FILE, Bundle, write_bundle
 from policy_bringup.inference.graph import Graph
-from policy_bringup.inference.manifest import PARITY_LIMIT, PROVISIONAL_THRESHOLD, Fingerprint, Provenance, Uncertainty
+from policy_bringup.inference.manifest import (
+    MANIFEST_FILE,
+    PARITY_LIMIT,
+    PROVISIONAL_THRESHOLD,
+    Fingerprint,
+    Provenance,
+    Uncertainty,
+    read_manifest,
+)
 from policy_bringup.inference.parity import (
     PARITY_FILE,
     check_difference,
@@ -68,6 +76,13 @@ def bundle(
         model=model,
         files={**files, PARITY_FILE: save_samples(samples)},
     )
+
+
+def refuse_calibrated(folder: Path) -> None:
+    """Raises ContractError if `folder` holds a calibrated bundle: none that is not calibrated takes its place."""
+    manifest = folder / MANIFEST_FILE
+    if manifest.is_file() and read_manifest(manifest).uncertainty.calibration_episodes:
+        raise ContractError(f"{folder}: holds a calibrated bundle, which the new one would not be; name another folder")
 
 
 def fingerprint_of(

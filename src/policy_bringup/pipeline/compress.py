@@ -51,8 +51,12 @@ def compress(old: Bundle, precision: Precision, out: Path, frames: Sequence[Path
     """Writes `old` with its network in `precision` to `out`.
 
     frames: folders of episodes that int8 takes its ranges from, of the training part. Raises ContractError for a bundle
-    without parity samples, without frames for int8, and above the precision's limit of error; EpisodeError for frames.
+    without parity samples, without frames for int8, above the precision's limit of error, and if `out` is the folder of
+    `old` or holds a calibrated bundle; EpisodeError for frames.
     """
+    if out.exists() and out.samefile(old.folder):
+        raise ContractError(f"{out}: is the bundle that is to be compressed; name another folder for the smaller one")
+    bundling.refuse_calibrated(out)
     contract, samples, where = old.contract, old.samples, str(out / MODEL_FILE)
     if samples is None:
         raise ContractError(f"{old.folder}: holds no parity samples, so nobody could say what a smaller graph changes")
