@@ -1,8 +1,9 @@
-"""`policy calibrate` and `policy compress`: what is done to a bundle after its export."""
+"""`policy export`, `policy calibrate` and `policy compress`: from a trained policy to a bundle that may be deployed."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,33 @@ if TYPE_CHECKING:
     from policy_bringup.pipeline.compress import Compressed
 
 Folder = tyro.conf.Positional[Path]
+DEPLOYMENT = "grasp"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the policy that `policy train` has trained as a bundle, which has to be calibrated before it may run."""
+
+    run: Folder
+    """Folder of the training run."""
+    frames: Path
+    """Folder written by `policy episodes convert`, that it was trained on."""
+    out: Path
+    """Folder of the new bundle."""
+    split: Path | None = None
+    """Folder whose split.yaml it was trained with; by default that of the frames."""
+    deployment: str = DEPLOYMENT
+    """Whose contract the frames follow."""
+
+    def __call__(self) -> int:
+        """Prints by how much the graph differs from the network, and how the bundle is calibrated."""
+        from policy_bringup.pipeline.export import export
+
+        contract = load_deployment(runner.deployment_path(self.deployment))[0].contract
+        onnx = export(self.run, self.frames, load_split(self.split or self.frames), contract, self.out).manifest.onnx
+        print(f"{self.out}: its graph says what the network says, but for {onnx.parity_max_abs_error:.2g} at most")
+        print(_calibration(self.out, self.deployment))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -27,7 +55,7 @@ class Calibrate:
     """Measure, in simulation, from which doubt on a bundle's policy is to be stopped, and write it into the bundle."""
 
     bundle: Folder
-    deployment: str = "grasp"
+    deployment: str = DEPLOYMENT
     """Name of a file under config/, or a path to one."""
     episodes: int = 100
     """Rollouts; at least 19 must succeed for a false-alarm rate of 5 %."""
@@ -72,7 +100,7 @@ class Compress:
     """Folder written by `policy episodes convert`: int8 takes its ranges from the training episodes."""
     split: Path | None = None
     """Folder whose split.yaml says which those are; by default that of the frames."""
-    deployment: str = "grasp"
+    deployment: str = DEPLOYMENT
     """Name of a file under config/, or a path to one."""
     episodes: int = 50
     """Rollouts of either bundle, of the same scenes, to compare their success; 0: none."""
@@ -88,7 +116,7 @@ class Compress:
         done = compress(load_bundle(self.bundle, contract), self.precision, self.out, self._episodes())
         outcomes = [self._outcomes(folder) for folder in (self.bundle, self.out)] if self.episodes else []
         _print_change(done, outcomes)
-        print(f"{self.out}: calibrate it with `policy calibrate {self.out}` before it is deployed")
+        print(_calibration(self.out, self.deployment))
         return 0
 
     def _episodes(self) -> list[Path]:
@@ -117,6 +145,13 @@ class Compress:
                 succeeded[played.attempt.seed] = played.attempt.success
                 progress(len(succeeded), len(jobs), "")
         return [succeeded[job.seed] for job in jobs]
+
+
+def _calibration(bundle: Path, deployment: str) -> str:
+    """What has to be done to a new bundle."""
+    named = () if deployment == DEPLOYMENT else ("--deployment", deployment)
+    command = shlex.join(("policy", "calibrate", str(bundle), *named))
+    return f"{bundle}: calibrate it with `{command}` before it is deployed"
 
 
 def _print_change(done: Compressed, outcomes: list[list[bool]]) -> None:

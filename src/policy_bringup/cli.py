@@ -13,7 +13,7 @@ import tyro
 from rich.progress import Progress
 
 from policy_bringup import doctor, runner, tables
-from policy_bringup.bundle_cli import Calibrate, Compress
+from policy_bringup.bundle_cli import Calibrate, Compress, Export
 from policy_bringup.core.errors import ConfigError, PolicyBringupError
 from policy_bringup.core.startup import TRIAL_SEED, Options
 from policy_bringup.core.trials import load_report
@@ -222,6 +222,7 @@ Command = (
     | Annotated[Episodes, tyro.conf.subcommand("episodes")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[CalibrateLatency, tyro.conf.subcommand("calibrate-latency")]
     | Annotated[Compress, tyro.conf.subcommand("compress")]
