@@ -3,12 +3,14 @@ import onnxruntime
 import pytest
 
 from policy_bringup.core.errors import ConfigError, ContractError, DeviceError
+from policy_bringup.inference.onnx_policy import load_policy
 from policy_bringup.inference.providers import (
     CPU_PROVIDER,
     PROVIDERS,
     available_providers,
     choose_providers,
     open_session,
+    passed_over,
     provider_in_use,
     session_options,
 )
@@ -70,6 +72,41 @@ def test_a_silent_fall_back_to_another_provider_is_refused(active, wanted):
 
 def test_the_first_provider_of_a_session_is_the_one_in_use():
     assert provider_in_use((CUDA, CPU), PROVIDERS) == CUDA
+
+
+ABSENT = "not in the onnxruntime that is installed here"
+BROKEN = "installed, but its driver or libraries do not load"
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "in_use", "sentence"),
+    [
+        ([CPU], PROVIDERS, CPU, f"{TENSORRT}, {CUDA}: {ABSENT}"),
+        ([CUDA, CPU], PROVIDERS, CPU, f"{TENSORRT}: {ABSENT}; {CUDA}: {BROKEN}"),
+        ([CUDA, CPU], PROVIDERS, CUDA, f"{TENSORRT}: {ABSENT}"),
+        ([TENSORRT, CUDA, CPU], PROVIDERS, CUDA, f"{TENSORRT}: {BROKEN}"),
+        ([TENSORRT, CUDA, CPU], PROVIDERS, TENSORRT, ""),
+        ([CUDA, CPU], (CPU, CUDA), CPU, ""),
+    ],
+)
+def test_what_was_wanted_rather_than_the_provider_in_use_is_named_and_why_it_is_not(
+    monkeypatch, installed, wanted, in_use, sentence
+):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: installed)
+    assert passed_over(wanted, in_use) == sentence
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_policy_whose_accelerator_does_not_load_says_so(monkeypatch, folder, contract):
+    """onnxruntime claims to have CUDA, as its build for GPUs does without a driver, and runs on the processor."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    policy = load_policy(folder, contract, (CUDA, CPU))
+    assert (policy.provider, policy.passed_over) == (CPU, f"{CUDA}: {BROKEN}")
+
+
+def test_a_policy_that_runs_where_it_is_wanted_says_nothing(folder, contract):
+    policy = load_policy(folder, contract, (CPU,))
+    assert (policy.provider, policy.passed_over) == (CPU, "")
 
 
 def test_bytes_that_are_no_graph_are_refused_in_one_line():

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from policy_bringup.core.errors import ContractError
 from policy_bringup.core.types import Contract
-from policy_bringup.inference.providers import choose_providers, open_session, provider_in_use
+from policy_bringup.inference.providers import choose_providers, open_session, passed_over, provider_in_use
 from policy_bringup.inference.signature import TensorSpec, check_graph, expected_inputs, expected_outputs
 
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -19,8 +19,8 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 class Graph:
     """The serialised graph `model` on the first of `providers` that is here; threads: for one operator.
 
-    where: the file that errors name. The first run, which is slow, is done here. Raises ConfigError, ContractError,
-    DeviceError.
+    where: the file that errors name. `provider` is the one in use; `passed_over` names those before it, and why. The
+    first run, which is slow, is done here. Raises ConfigError, ContractError, DeviceError.
     """
 
     def __init__(self, model: bytes, contract: Contract, providers: Sequence[str], threads: int, where: str) -> None:
@@ -29,6 +29,7 @@ class Graph:
         self._session = open_session(model, choose_providers(providers), threads, where)
         check_graph(self._session, contract, where)
         self.provider = provider_in_use(self._session.get_providers(), providers)
+        self.passed_over = passed_over(providers, self.provider)
         self.run({name: np.zeros(spec.shape, spec.dtype) for name, spec in self.inputs.items()})
 
     def run(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:

@@ -48,6 +48,11 @@ class OnnxPolicy:
         """The execution provider in use."""
         return self._graph.provider
 
+    @property
+    def passed_over(self) -> str:
+        """The execution providers that were wanted rather than the one in use, and why they are not; "" for none."""
+        return self._graph.passed_over
+
     def reset(self) -> None:
         """Nothing to forget: the graph sees the past only through the observation's history."""
 
@@ -101,7 +106,7 @@ def watched_policy(
 ) -> WatchedPolicy:
     """As `load_policy`, of a bundle that has been read. Raises what OnnxPolicy raises."""
     policy = OnnxPolicy(bundle, providers, threads, source)
-    return WatchedPolicy(policy, bundle.manifest.fingerprint, policy.provider)
+    return WatchedPolicy(policy, bundle.manifest.fingerprint, policy.provider, policy.passed_over)
 
 
 def _check_parity(bundle: Bundle, graph: Graph) -> None:

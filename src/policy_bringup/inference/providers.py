@@ -79,3 +79,13 @@ def provider_in_use(active: Sequence[str], wanted: Sequence[str]) -> str:
             "check the driver and libraries of the accelerator, or allow this provider in the configuration"
         )
     return active[0]
+
+
+def passed_over(wanted: Sequence[str], in_use: str) -> str:
+    """Which of `wanted` come before the provider in use, and why they were passed over; "" if none was."""
+    before, present = wanted[: wanted.index(in_use)], available_providers()
+    reasons = {
+        "not in the onnxruntime that is installed here": [name for name in before if name not in present],
+        "installed, but its driver or libraries do not load": [name for name in before if name in present],
+    }
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items() if names)

@@ -45,12 +45,13 @@ by 1.25 and more in the world of the training data, and never the other's by mor
 class WatchedPolicy:
     """A core.interfaces.Policy around another, which it asks only while all pictures are sound.
 
-    fingerprint: of the bundle; provider: what the policy runs on, for reports. A refusal lasts as long as the fault,
-    also across `reset`, and ends by itself: whether the arm may move again is for safety to decide.
+    fingerprint: of the bundle; provider, passed_over: for reports, what the policy runs on, and what was wanted rather.
+    A refusal lasts as long as the fault, also across `reset`, and ends by itself: whether the arm may move again is for
+    safety to decide.
     """
 
-    def __init__(self, policy: Policy, fingerprint: Fingerprint, provider: str = "") -> None:
-        self._policy, self._provider = policy, provider
+    def __init__(self, policy: Policy, fingerprint: Fingerprint, provider: str = "", passed_over: str = "") -> None:
+        self._policy, self._provider, self._passed_over = policy, provider, passed_over
         spec = policy.contract.observation
         self._shapes = {image.camera: (spec.history, image.height, image.width, 3) for image in spec.images}
         self._stills: dict[str, _Still] = {}
@@ -77,6 +78,11 @@ class WatchedPolicy:
     def provider(self) -> str:
         """What the policy runs on."""
         return self._provider
+
+    @property
+    def passed_over(self) -> str:
+        """What was wanted rather, and why the policy does not run on that; "" for nothing."""
+        return self._passed_over
 
     def reset(self) -> None:
         """Forgets the past, except for a fault that has been seen and not been mended."""

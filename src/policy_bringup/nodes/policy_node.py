@@ -29,6 +29,7 @@ from policy_bringup.episodes.stop_record import default_folder
 from policy_bringup.inference.start_check import StartCheck, StartLimits
 from policy_bringup.inference.start_gate import StartGate
 from policy_bringup.inference.sway import Sway, SwayPolicy
+from policy_bringup.inference.watched import WatchedPolicy
 from policy_bringup.nodes import endpoints, image_messages, messages
 from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.inbox import Inbox
@@ -67,6 +68,7 @@ class PolicyNode(BringupNode):
         self._config = load_parameters(self, self.config_path, PolicyConfig)
         self._gate: StartGate | None = None
         self._replay: Replay | None = None
+        self._provider: dict[str, str] = {}  # of a bundle
         latency, lead_s = self._lateness()
         self._policy = self._load(latency)
         self._action = self._policy.contract.action
@@ -108,6 +110,7 @@ class PolicyNode(BringupNode):
             "refused": self._refused,
             "engaged": bool(self._engaged),
             **pictures,
+            **self._provider,
         }
         if self._gate is not None:
             values["start_check"] = "passed" if self._gate.passed else "not passed"
@@ -143,12 +146,19 @@ class PolicyNode(BringupNode):
         aligned, where = bundle.manifest.fingerprint.aligned, str(bundle.folder / MANIFEST_FILE)
         check_alignment(aligned, bundle.contract, latency, self._mode(), where)
         policy = watched_policy(bundle, self._config.providers, self._config.inference_threads)
-        self.get_logger().info(f"policy bundle {folder} runs on {policy.provider}")
+        self._report_provider(f"policy bundle {folder} runs on {policy.provider}", policy)
         spec, samples = policy.contract.observation, bundle.samples
         pictures = {image.camera: samples.pictures(image.camera) for image in spec.images} if samples else {}
         check = StartCheck(bundle.manifest.fingerprint, spec, self._config.start, pictures)
         self._gate = StartGate(check, self._evidence(), self.get_logger().warning)
         return policy
+
+    def _report_provider(self, sentence: str, policy: WatchedPolicy) -> None:
+        self._provider = {"provider": policy.provider, "providers_passed_over": policy.passed_over or "none"}
+        if policy.passed_over:
+            self.get_logger().warning(f"{sentence}; passed over: {policy.passed_over}")
+        else:
+            self.get_logger().info(sentence)
 
     def _lateness(self) -> tuple[Latency, float]:
         """Of cameras and arm; what is being measured is not corrected for."""
