@@ -8,6 +8,10 @@ import platform
 from dataclasses import dataclass
 
 EXTRAS = "pip install 'policy_bringup[ros-jazzy,robot,sim]'"
+ONE_BUILD = (
+    "pip uninstall onnxruntime onnxruntime-gpu; then pip install 'policy_bringup[robot]', or with an NVIDIA card "
+    "'policy_bringup[robot-gpu]' in its place"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ def _simulator() -> list[Finding]:
 def _inference() -> list[Finding]:
     if not _has("onnxruntime"):
         return [Finding("inference", "no onnxruntime", False, False, "pip install 'policy_bringup[robot]'")]
+    builds = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", ())))
+    if len(builds) > 1:
+        return [Finding("inference", f"{' and '.join(builds)} overwrite each other's files", False, False, ONE_BUILD)]
     from policy_bringup.inference.providers import available_providers
 
     return [Finding("execution providers", ", ".join(available_providers()), True)]

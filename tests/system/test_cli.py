@@ -90,6 +90,21 @@ def test_the_doctor_finds_what_these_tests_run_on():
         assert word in done.stdout
 
 
+def test_the_doctor_refuses_two_builds_of_onnxruntime_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before = {finding.what: finding for finding in doctor.examine()}
+    assert before["execution providers"].ok
+    second = tmp_path / "onnxruntime_gpu-1.21.0.dist-info"
+    second.mkdir()
+    (second / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.21.0\n")
+    (second / "top_level.txt").write_text("onnxruntime\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {finding.what: finding for finding in doctor.examine()}
+    assert not found["inference"].ok
+    assert found["inference"].found == "onnxruntime and onnxruntime-gpu overwrite each other's files"
+    assert "pip uninstall onnxruntime onnxruntime-gpu; then pip install" in found["inference"].remedy
+    assert "execution providers" not in found
+
+
 @pytest.mark.parametrize("what", ["ROS 2", "simulator"])
 def test_everything_a_simulated_deployment_needs_is_marked_as_needed(what: str):
     (finding,) = [finding for finding in doctor.examine() if finding.what == what]

@@ -102,3 +102,12 @@ def test_every_node_of_the_graph_has_its_command_and_its_configuration():
         assert scripts[node.executable] == f"{node.module}:main"
         assert (ROOT / "config" / node.config).is_file()
     assert set(scripts) == commands()
+
+
+def test_the_extras_for_a_processor_and_for_a_graphics_card_differ_in_their_onnxruntime_alone():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = {name: set(packages.split()) for name, packages in setup["options.extras_require"].items()}
+    assert extras["robot"] ^ extras["robot-gpu"] == {"onnxruntime>=1.21", "onnxruntime-gpu>=1.21"}
+    bring = {name for name, packages in extras.items() if any(each.startswith("onnxruntime") for each in packages)}
+    assert bring == {"robot", "robot-gpu"}
