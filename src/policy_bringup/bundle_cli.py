@@ -129,7 +129,7 @@ class Compress:
         return found
 
     def _outcomes(self, folder: Path) -> list[bool]:
-        """Successes, scene by scene, with safety on but its judgement of doubt off: only one of the two thresholds
+        """Whether each scene succeeded, with safety on but its judgement of doubt off: only one of the two thresholds
         would fit."""
         from policy_bringup.pipeline import play
         from policy_bringup.pipeline.seeds import seeds

@@ -24,7 +24,7 @@ _UNABLE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 def put_in_place(fresh: Path, folder: Path) -> None:
     """Gives the folder `fresh` the name of its neighbour `folder`, which is removed once that is on the disk.
 
-    Raises OSError; `folder` then is as it was.
+    Raises OSError; where the names could not be changed, `folder` is as it was.
     """
     if not folder.exists():
         fresh.rename(folder)
