@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from policy_bringup.sim.expert import load_expert
 from policy_bringup.sim.rollout import ClosedLoop, Stack, load_stack
 from policy_bringup.sim.selfplay import PolicyFactory, SelfPlay
 from policy_bringup.sim.views import open_view
+from policy_bringup.sim.workers import workers
 from policy_bringup.sim.world import World
 
 UNGUARDED = 1e9
@@ -167,28 +166,21 @@ Perform = Callable[[Sequence[Job]], Iterator[Played]]
 
 
 @contextmanager
-def performers(stage: Stage, workers: int) -> Iterator[Perform]:
-    """What plays jobs and yields them as they are done: `workers` processes, or this one alone for 1.
+def performers(stage: Stage, count: int) -> Iterator[Perform]:
+    """What plays jobs and yields them as they are done: `count` processes, or this one alone for 1.
 
     Raises what Stage.play raises, and EpisodeError if a worker dies.
     """
-    if workers <= 1:
+    if count <= 1:
         yield lambda jobs: (stage.play(job) for job in jobs)
         return
-    # Spawned, not forked: a copy of a process with threads (of the renderer, of onnxruntime) may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_prepare, initargs=(stage.setting,))
     try:
-        yield partial(_in_pool, pool)
+        with workers(count, _prepare, stage.setting) as spread:
+            yield partial(spread, _play)
     except BrokenProcessPool as error:
-        raise EpisodeError("a process that played episodes was killed; of this series nothing is kept") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _in_pool(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[Played]:
-    for future in as_completed([pool.submit(_play, job) for job in jobs]):
-        yield future.result()
+        raise EpisodeError(
+            "a process that played episodes was killed, perhaps because the memory was full; start again"
+        ) from error
 
 
 _stage: Stage

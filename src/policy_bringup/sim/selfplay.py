@@ -6,13 +6,12 @@ there are, nor on what they did before.
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from policy_bringup.sim.recorded_rollout import BagLayout, EpisodeBag, RolloutRe
 from policy_bringup.sim.rollout import ClosedLoop, Rollout, Stack, load_stack
 from policy_bringup.sim.views import Backend
 from policy_bringup.sim.wander import Wander
+from policy_bringup.sim.workers import workers
 
 _NOTE = re.compile(r"self-play seed (\d+)(?: by (.+))?")
 
@@ -122,19 +122,15 @@ def recorded_seeds(dataset: Path, origin: Provenance, player: str = "") -> froze
 
 
 def _play_all(play: SelfPlay, origin: Provenance, seeds: Sequence[int]) -> Iterator[Played]:
-    if min(play.workers, len(seeds)) <= 1:
+    count = min(play.workers, len(seeds))
+    if count <= 1:
         yield from (_play(play, origin, seed) for seed in seeds)
         return
-    # Spawned, not forked: a copy of a process with threads (of the renderer, of numpy) may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(play.workers, len(seeds)), context)
     try:
-        for future in as_completed([pool.submit(_play, play, origin, seed) for seed in seeds]):
-            yield future.result()
+        with workers(count) as spread:
+            yield from spread(partial(_play, play, origin), seeds)
     except BrokenProcessPool as error:
         raise EpisodeError("self-play: a worker was killed; what is on disk stays, start again to go on") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _play(play: SelfPlay, origin: Provenance, seed: int) -> Played:
