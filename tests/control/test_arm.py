@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,7 +232,7 @@ def test_before_begin_it_does_nothing(
 ) -> None:
     arm = load_arm(robot, urdf, task_space, config, ())
     assert arm.tick(TICK) is None
-    arm.measured(robot.home + 0.5, 0.04, TICK)
+    arm.measured(robot.home + 0.5, TICK)
     assert arm.counts.resyncs == 0
     for call in (lambda: arm.follow(NAMES, home, TICK), lambda: arm.hold(TICK)):
         with pytest.raises(DeviceError, match="has not begun"):
@@ -252,29 +253,98 @@ def test_a_robot_out_of_its_range_or_unmeasured_is_not_begun(arm: Arm, robot: Ro
 
 def test_hand_guiding_moves_the_held_command_but_not_the_gripper(arm: Arm, robot: Robot, config: ArmConfig) -> None:
     near, far = config.resync_tolerance - 1e-6, config.resync_tolerance + 1e-6
+    now, place = 0, robot.home.copy()
     for by, resyncs in ((near, 0), (far, 1)):
-        place = robot.home.copy()
-        place[2] += by
-        arm.measured(place, 0.02, TICK)
+        for share in np.linspace(0.0, 1.0, 20):
+            now += TICK
+            place[2] = robot.home[2] + share * by
+            arm.measured(place.copy(), now)
+        for _ in range(round(config.resync_s * 1e9 / TICK) - 1):
+            now += TICK
+            arm.measured(place.copy(), now)
+            assert arm.counts.resyncs == 0
+        arm.measured(place.copy(), now + TICK)
         assert arm.counts.resyncs == resyncs
-    command = arm.hold(3 * TICK)
+    command = arm.hold(now + 3 * TICK)
     np.testing.assert_allclose(command.positions[:, :7], np.tile(place, (2, 1)))
     assert command.positions[0, -1] == pytest.approx(0.5 * robot.gripper.home)
 
 
 def test_while_it_follows_or_still_brakes_nothing_is_resynchronised(arm: Arm, robot: Robot, home: Array) -> None:
     _, now = sent(arm, moved(home, 1, 0.03), 9)
-    arm.measured(robot.home + 0.3, 0.08, now)
+    pushed = robot.home + 0.1
+    now = stayed(arm, pushed, now, lambda at: arm.follow(NAMES, moved(home, 1, 0.03), at))
     assert arm.counts.resyncs == 0
-    arm.hold(now + TICK)
-    arm.measured(robot.home + 0.3, 0.08, now + TICK)
-    assert arm.counts.resyncs == 0
-    arm.hold(now + 1_000 * MS)
-    arm.measured(robot.home + 0.3, math.nan, now + 1_000 * MS)
-    arm.measured(np.full(7, math.nan), 0.08, now + 1_000 * MS)
-    assert arm.counts.resyncs == 0
-    arm.measured(robot.home + 0.3, 0.08, now + 1_000 * MS)
+    arm.hold(now)
+    for _ in range(3):
+        arm.measured(pushed, now)
+    assert arm.counts.resyncs == 0, "it still brakes"
+    now += 1_000 * MS
+    arm.hold(now)
+    now = stayed(arm, pushed, now, lambda at: arm.measured(np.full(7, math.nan), at))
     assert arm.counts.resyncs == 1
+    np.testing.assert_array_equal(arm.joints, pushed)
+
+
+def stayed(arm: Arm, joints: Array, now: int, meanwhile: Callable[[int], object]) -> int:
+    """Joints that were at rest at home go where they are to be, and stay there for 0.3 s; returns the time then."""
+    before = arm._displacement._believed
+    for step in range(50):
+        now += TICK
+        arm.measured(before + min(step / 20.0, 1.0) * (joints - before), now)
+        meanwhile(now)
+    return now
+
+
+@pytest.mark.parametrize("joint", range(7))
+@pytest.mark.parametrize("seconds", [0.01, 1.0])
+def test_a_resting_arm_does_not_leap_to_where_one_lie_says_it_is(
+    arm: Arm, robot: Robot, config: ArmConfig, joint: int, seconds: float
+) -> None:
+    """Whether told once or for a second: a joint does not get there so fast."""
+    lie = robot.home.copy()
+    lie[joint] = 0.5 * (robot.lower + robot.upper)[joint] + 0.4
+    now = 0
+    for _ in range(round(seconds * 1e9 / TICK)):
+        now += TICK
+        arm.measured(lie, now)
+        assert "not believed" in arm.disbelief
+        np.testing.assert_allclose(arm.hold(now).positions[:, :7], np.tile(robot.home, (2, 1)), atol=1e-9)
+    assert arm.counts.resyncs == 0
+    arm.measured(robot.home, now + TICK)
+    assert arm.disbelief == ""
+
+
+def test_a_push_that_is_told_for_less_than_its_time_moves_nothing(arm: Arm, robot: Robot, config: ArmConfig) -> None:
+    now, away = 0, robot.home + 0.07
+    for _ in range(5):  # again and again: each time counts for itself
+        for share in np.linspace(0.0, 1.0, 8):
+            now += TICK
+            arm.measured(robot.home + share * (away - robot.home), now)
+        for share in np.linspace(1.0, 0.0, 8):
+            now += TICK
+            arm.measured(robot.home + share * (away - robot.home), now)
+    assert arm.counts.resyncs == 0
+
+
+def test_where_joints_may_have_gone_while_nothing_was_measured_is_believed_up_to_a_tenth_of_a_second(
+    arm: Arm, robot: Robot
+) -> None:
+    near, far = robot.home.copy(), robot.home.copy()
+    near[0] += 0.1 * robot.velocity[0] + 0.0199
+    far[0] += 0.1 * robot.velocity[0] + 0.0201
+    arm.measured(far, 5_000 * MS)
+    assert arm.disbelief
+    arm.measured(near, 5_000 * MS)
+    assert arm.disbelief == ""
+
+
+def test_a_lie_about_an_arm_that_a_hand_leads_is_passed_over(arm: Arm, robot: Robot) -> None:
+    led, lie = robot.home + 0.01, robot.home + 0.5
+    arm.led(led, TICK)
+    for joints in (lie, np.full(7, math.nan)):
+        arm.led(joints, 2 * TICK)
+        np.testing.assert_array_equal(arm.joints, led)
 
 
 def test_what_the_second_line_refuses_never_leaves(arm: Arm, robot: Robot, home: Array) -> None:

@@ -71,13 +71,59 @@ def test_each_side_of_each_velocity_limit(limits: CommandLimits, previous: np.nd
         v = np.zeros(8)
         for factor, passes in ((0.9999, True), (1.0001, False)):
             v[joint] = sign * factor * limits.velocity[joint]
-            steady = command(limits, previous + DT * v, np.array([v, np.zeros(8)]))
-            reason = refuse(limits, previous, v, steady, DT)
+            reason = refuse(limits, previous, v, coming_to_rest(limits, previous + DT * v, v), DT)
             assert (reason is None) is passes
+            assert passes or f"{limits.names[joint]}: velocity" in str(reason)
             jump = command(limits, previous + DT * v)
             reason = refuse(limits, previous, v, jump, DT)
             assert (reason is None) is passes
             assert passes or f"{limits.names[joint]}: mean velocity" in str(reason)
+
+
+def coming_to_rest(limits: CommandLimits, position: np.ndarray, v: np.ndarray, harder: float = 1.0) -> JointCommand:
+    """From a point at velocity `v` on, braking at the acceleration limit times `harder`."""
+    whole = max(float((np.abs(v) / limits.acceleration).max()) / harder, 0.001)
+    there = np.array([position, position + 0.5 * whole * v])
+    return JointCommand(limits.names, np.array([0.015, 0.015 + whole]), there, np.array([v, np.zeros(8)]))
+
+
+@pytest.mark.parametrize("joint", range(8))
+def test_each_side_of_the_acceleration_limit_on_the_way_to_rest(
+    limits: CommandLimits, previous: np.ndarray, joint: int
+) -> None:
+    v = np.zeros(8)
+    v[joint] = 0.5 * limits.velocity[joint]
+    for factor, passes in ((0.9999, True), (1.0001, False)):
+        reason = refuse(limits, previous - DT * v, v, coming_to_rest(limits, previous, v, MARGIN * factor), DT)
+        assert (reason is None) is passes
+        assert passes or str(reason).startswith(f"{limits.names[joint]}: acceleration")
+
+
+@pytest.mark.parametrize("gap_s", [0.0001, 0.1])
+def test_a_jump_between_two_later_points_is_refused(limits: CommandLimits, previous: np.ndarray, gap_s: float) -> None:
+    """Each point alone is allowed, and so is the way to the first one."""
+    good = command(limits, np.tile(previous, (3, 1)))
+    good = replace(good, times_s=0.015 + gap_s * np.arange(3.0))
+    assert judged(limits, previous, good) is None
+    positions = good.positions.copy()
+    positions[1:, 2] += 1.0
+    assert str(judged(limits, previous, replace(good, positions=positions))).startswith("panda_joint3: mean velocity")
+
+
+def test_points_whose_velocities_belie_their_positions_are_refused(limits: CommandLimits, previous: np.ndarray) -> None:
+    """The joint is to go back while it moves on: a spline through both would need more than the joint can."""
+    velocities = np.zeros((3, 8))
+    velocities[1, 2] = 0.5 * limits.velocity[2]
+    good = replace(command(limits, np.tile(previous, (3, 1)), velocities), times_s=np.array([0.015, 0.085, 0.155]))
+    assert str(judged(limits, previous, good)).startswith("panda_joint3: acceleration")
+
+
+def test_each_side_of_the_grippers_force(limits: CommandLimits, previous: np.ndarray, robot: Robot) -> None:
+    good = command(limits, previous)
+    for effort in (0.0, robot.gripper.force):
+        assert judged(limits, previous, replace(good, gripper_effort=effort)) is None
+    for effort in (-1e-9, robot.gripper.force + 1e-6, math.nan, math.inf):
+        assert "the gripper's force" in str(judged(limits, previous, replace(good, gripper_effort=effort)))
 
 
 @pytest.mark.parametrize("joint", range(8))

@@ -80,6 +80,23 @@ def _assert_at_once(liars, within, began_ns, fallen, lies) -> None:
     assert_harmless(liars, began_ns, fallen.ns)
 
 
+@pytest.mark.parametrize("seconds", [0.02, 1.0])
+def test_a_holding_arm_does_not_go_to_where_a_false_joint_state_says_it_is(liars, rng, seconds: float):
+    """A finite lie, for a few messages or for a second: no joint gets there so fast."""
+    liars.recover()
+    joint = int(rng.integers(0, 7))
+    there = liars.recording.newest(JOINTS).message.position[joint]
+    began_ns = liars.recording.mark("a joint is elsewhere")()
+    liars.relay.lie(Relay.NUMBER, joint, there + float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.6)))
+    liars.let(seconds)
+    liars.relay.tell_the_truth()
+    liars.let(0.5)
+    told = [s.message.position[joint] for s in liars.recording.samples(JOINTS, began_ns)]
+    assert max(abs(position - there) for position in told) > 0.29
+    liars.judge.assert_safe(liars.recording, began_ns)
+    liars.judge.assert_stands(liars.recording, began_ns)
+
+
 @pytest.mark.fault(17, "INIT, silent, for as long as no joint state has arrived; it cannot be armed; then READY")
 def test_a_monitor_that_never_hears_of_the_robot_says_nothing_to_the_arm(liars, rng):
     liars.recover()

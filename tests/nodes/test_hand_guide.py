@@ -14,6 +14,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
@@ -40,9 +41,9 @@ class Bench:
         self.joints, self.width = np.zeros(7), 0.0
         self.states: list[str] = []
         self.grips: list[tuple[str, str, str]] = []  # whether it follows, the opening, the force
-        self._state = self._publisher("safety/state")
+        self._state = self._publisher("safety/state", self.safety)
         self._action = self._publisher("safety/action", self.safety)
-        self._joint_states = self._publisher(JOINTS)
+        self._joint_states: Publisher | None = None
         takes = {SENT: self.commands.append, JOINTS: self._take_joints, "arm/state": self._take_state}
         for name, take in takes.items():
             entry = graph.topic(name)
@@ -75,6 +76,8 @@ class Bench:
         self._action.publish(messages.table_message(chunk, "panda_link0"))
 
     def say_joints(self, robot) -> None:
+        """In the place of a robot."""
+        self._joint_states = self._joint_states or self._publisher(JOINTS)
         message = JointState(name=[*robot.joint_names, robot.gripper.joint])
         message.header.stamp = Time(sec=1)
         message.position = array.array("d", [*robot.home, robot.gripper.home / 2])

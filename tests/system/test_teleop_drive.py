@@ -103,7 +103,7 @@ class Cell:
         if not self._begun:
             self._send(self.arm.begin(joints, width, now))
             self._begun = True
-        self.arm.measured(joints, width, now)
+        self.arm.measured(joints, now)
         return joints, width
 
     def _act(self, verdict: Verdict, joints: Array, width: float, now: int) -> None:

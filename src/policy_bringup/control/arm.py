@@ -15,6 +15,7 @@ import numpy as np
 from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.arm_counts import ArmCounts
 from policy_bringup.control.braking import braking_path, onwards, state_at
+from policy_bringup.control.displacement import Displacement
 from policy_bringup.control.gripping import GripMotion, grip_command
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
@@ -73,6 +74,7 @@ class Arm:
         velocity, steps = np.append(robot.velocity, gripper.velocity / 2), (config.min_step_s, config.horizon_s)
         self._limiter = Limiter(self._lower, self._upper, velocity, self._acceleration, steps)
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
+        self._displacement = Displacement(robot.velocity, config.resync_tolerance, config.resync_s)
         self._accepted: _Accepted | None = None
         self._grip: GripMotion | None = None
         self._gripped = False
@@ -96,6 +98,11 @@ class Arm:
     def last_refusal(self) -> str | None:
         """Why the latest refused action was refused; kept until the next `begin`."""
         return self._refusal
+
+    @property
+    def disbelief(self) -> str:
+        """Why the newest measurement of the joints is not believed; "" if it is."""
+        return self._displacement.disbelief
 
     @property
     def counts(self) -> ArmCounts:
@@ -135,6 +142,7 @@ class Arm:
                 f"{self._lower[joint]:.4f} to {self._upper[joint]:.4f}: bring it back before starting"
             )
         self._limiter.begin(measured)
+        self._displacement.begin(joints, now_ns)
         self._last_action_ns, self._grip, self._gripped = now_ns, None, False
         self._force, self._refusal = self._robot.gripper.force, None
         self._accepted = _Accepted(self._command(), now_ns)
@@ -183,18 +191,29 @@ class Arm:
         silent = now_ns - self._last_action_ns > self._config.watchdog_s * 1e9
         return self.hold(now_ns) if silent or self._holding else None
 
-    def measured(self, joints: Array, width: float, now_ns: int) -> None:
-        """A measurement of the joints `(n,)` rad and the finger opening (m).
+    def measured(self, joints: Array, now_ns: int) -> None:
+        """A measurement of the joints `(n,)` rad.
 
-        While holding at rest, it becomes the command if it has left it (hand guiding). The gripper's never does: one
-        that has closed on something would let go. Ignored if not finite.
+        While holding at rest, it becomes the command if for some time the joints have been elsewhere (somebody pushes
+        the arm), and have got there as joints do. The gripper's never does: one that has closed on something would let
+        go. Ignored if not finite.
         """
-        at_rest = self._accepted is not None and self._holding and not self._limiter.velocity.any()
-        if not at_rest or not bool(np.isfinite(joints).all() and np.isfinite(width)):
+        if self._accepted is None or not self._believes(joints, now_ns):
             return
-        if float(np.abs(joints - self.joints).max()) > self._config.resync_tolerance:
+        if not self._holding or self._limiter.velocity.any():
+            self._displacement.forget()
+        elif self._displacement.moved(joints, self.joints, now_ns):
             self.adopt(joints, now_ns)
             self._counts = replace(self._counts, resyncs=self._counts.resyncs + 1)
+
+    def led(self, joints: Array, now_ns: int) -> None:
+        """A measurement of the joints `(n,)` rad of an arm that a hand leads: the command, unless it is not believed.
+
+        Raises DeviceError before `begin`.
+        """
+        self._begun()
+        if self._believes(joints, now_ns):
+            self.adopt(joints, now_ns)
 
     def adopt(self, joints: Array, now_ns: int) -> None:
         """The measured joints `(n,)` rad become the command, at rest: somebody else has moved the arm.
@@ -205,6 +224,7 @@ class Arm:
         self._begun()
         finger = self._limiter.position[-1] if self._grip is None else self._grip.finger(now_ns)
         self._limiter.begin(np.append(joints, finger))
+        self._displacement.forget()
         self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
 
@@ -234,6 +254,9 @@ class Arm:
         if self._accepted is None:
             raise DeviceError("the arm has not begun: no measured joint position yet")
         return self._accepted
+
+    def _believes(self, joints: Array, now_ns: int) -> bool:
+        return bool(np.isfinite(joints).all()) and self._displacement.believes(joints, now_ns)
 
     def _rest(self) -> None:
         self._holding = True

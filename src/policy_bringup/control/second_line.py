@@ -18,7 +18,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommandLimits:
-    """Per joint `(n,)`: lower, upper (rad or m), velocity (per s), acceleration (per s^2).
+    """Per joint `(n,)`: lower, upper (rad or m), velocity (per s), acceleration (per s^2). force: of the gripper, N.
 
     margin: factor by which the acceleration, which is derived from positions twice, may exceed its limit.
     """
@@ -28,6 +28,7 @@ class CommandLimits:
     upper: Array
     velocity: Array
     acceleration: Array
+    force: float
     margin: float
 
     @classmethod
@@ -39,7 +40,7 @@ class CommandLimits:
         rows.append((gripper.joint, *(0.5 * value for value in finger)))  # type: ignore[arg-type]
         names, *columns = zip(*rows, strict=True)
         lower, upper, velocity, acceleration = (np.array(column, dtype=float) for column in columns)
-        return cls(tuple(names), lower, upper, velocity, acceleration, margin)
+        return cls(tuple(names), lower, upper, velocity, acceleration, gripper.force, margin)
 
 
 def refuse(
@@ -47,7 +48,8 @@ def refuse(
 ) -> str | None:
     """Why a command must not leave, or None.
 
-    previous, previous_velocity: `(n,)` where the arm is `dt` seconds before the command's first point.
+    previous, previous_velocity: `(n,)` where the arm is `dt` seconds before the command's first point. From there and
+    between points a controller draws cubic splines: their accelerations are greatest at the ends.
     """
     shape = (len(command.times_s), len(limits.names))
     if command.names != limits.names or command.positions.shape != shape or command.velocities.shape != shape:
@@ -57,12 +59,18 @@ def refuse(
         return "the command needs two or more points at increasing times"
     if not 0.0 < dt < np.inf:
         return f"the time since the command before is {dt} s"
-    velocity = (command.positions[0] - previous) / dt
-    acceleration = 2.0 * (velocity - previous_velocity) / dt
+    if not 0.0 <= command.gripper_effort <= limits.force:
+        return f"the gripper's force {command.gripper_effort:.4f} is outside 0 to {limits.force:.4f}"
+    first = (command.positions[0] - previous) / dt
+    gaps_s = gaps[1:, None]
+    velocity = np.diff(command.positions, axis=0) / gaps_s
+    before, after = command.velocities[:-1], command.velocities[1:]
+    ends = np.vstack([6.0 * velocity - 4.0 * before - 2.0 * after, 2.0 * before + 4.0 * after - 6.0 * velocity])
+    acceleration = np.vstack([2.0 * (first - previous_velocity) / dt, ends / np.vstack([gaps_s, gaps_s])])
     checks = (
         ("position", command.positions, limits.lower - ROUNDING, limits.upper + ROUNDING),
         ("velocity", command.velocities, -limits.velocity - ROUNDING, limits.velocity + ROUNDING),
-        ("mean velocity", velocity, -limits.velocity - ROUNDING, limits.velocity + ROUNDING),
+        ("mean velocity", np.vstack([first, velocity]), -limits.velocity - ROUNDING, limits.velocity + ROUNDING),
         ("acceleration", acceleration, -limits.margin * limits.acceleration, limits.margin * limits.acceleration),
         ("final velocity", command.velocities[-1], np.zeros(shape[1]), np.zeros(shape[1])),
     )

@@ -89,6 +89,12 @@ def values_of(status: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in status.values}
 
 
+def state_of(message: Any) -> dict[str, str] | None:
+    """The pairs of a state's first entry (DiagnosticArray), which name at least "state"; None if there is none."""
+    values = values_of(message.status[0]) if message.status else {}
+    return values if "state" in values else None
+
+
 def grip_of(message: Any, names: tuple[str, ...]) -> Array | None:
     """What its button has told the gripper, of what `arm/state` says: `(len(names),)` by action column, NaN where it
     says no number. None when it says nothing of it, or the arm follows safe actions."""

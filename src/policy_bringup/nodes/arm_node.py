@@ -3,7 +3,7 @@
 Holds the arm by itself when safe actions stop. Homing publishes `home/action` and passes safety like any other source.
 While a person leads the arm by hand it commands nothing but the gripper, by its button, and holds where the arm is
 left. It follows nobody before safety was armed since it started, nor while a stranger publishes where only safety or it
-may.
+may; a stranger who says where the joints are, or what state safety is in, is not heard.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from policy_bringup.nodes.beat import Beat
 from policy_bringup.nodes.hand_guide import ENDING, HandGuide
 from policy_bringup.nodes.inbox import Inbox
 from policy_bringup.nodes.parameters import load_parameters, text_parameter
-from policy_bringup.nodes.pinning import Pins
+from policy_bringup.nodes.pinning import InputPins, Pins
 from policy_bringup.nodes.runtime import URGENT, BringupNode, received_now, run
 
 LOOK_S = 0.001
@@ -69,6 +69,7 @@ class ArmNode(BringupNode):
         self._inbox.hear_small("safety/action", self._take_action)
         endpoints.serve(self, "arm/home", self._serve_home)
         self._pins = Pins(self, "safety/action", "arm_controller/joint_trajectory")
+        self._ears = InputPins(self, lambda: not self._arm.holding, "joint_states", "safety/state")
         # Under ros2_control the fingers' controller is the arm's, which stands still while a hand leads.
         grips = text_parameter(self, "compliant_controller", "") == ""
         self._guide = HandGuide(self, lambda: "" if self._began else self._trouble, grips)
@@ -94,9 +95,9 @@ class ArmNode(BringupNode):
         """Level, sentence and counts."""
         counts = {**dataclasses.asdict(self._arm.counts), "refused": self._pins.refused}
         values = {**counts, "homing": self._home_wanted}
-        if self._pins.alarm:
-            return "error", self._pins.alarm, values
-        trouble = self._trouble or self._arm.last_refusal
+        if alarm := self._pins.alarm or self._ears.alarm:
+            return "error", alarm, values
+        trouble = self._trouble or self._arm.disbelief or self._arm.last_refusal
         if trouble:
             return "warn", trouble, values
         if self._arm.braking:
@@ -105,6 +106,8 @@ class ArmNode(BringupNode):
 
     def _take_joints(self, message: JointState) -> None:
         sample = decoding.joint_positions(message, received_now())
+        if self._ears.publishers("joint_states", sample.received_ns) != 1:
+            return
         try:
             joints, width = self._proprioception.joints(sample)
             if not self._began:
@@ -114,10 +117,10 @@ class ArmNode(BringupNode):
         except (ObservationError, DeviceError) as error:
             self._trouble = str(error)
             return
-        if self._guide.guided and bool(np.isfinite(joints).all()):
-            self._arm.adopt(joints, sample.received_ns)
+        if self._guide.guided:
+            self._arm.led(joints, sample.received_ns)
         else:
-            self._arm.measured(joints, width, sample.received_ns)
+            self._arm.measured(joints, sample.received_ns)
         self._sample = sample
 
     def _take_action(self, message: JointTrajectory) -> None:
@@ -134,7 +137,7 @@ class ArmNode(BringupNode):
     def _look(self) -> None:
         self._inbox.take()
         now_ns = received_now()
-        if self._pins.look(now_ns):
+        if self._pins.look(now_ns) | self._ears.look(now_ns):
             self._publish_health()
         guided = self._guide.guided
         self._report.look(now_ns)  # that nobody leads the arm is said before the first command after it
@@ -171,12 +174,15 @@ class ArmNode(BringupNode):
         return response
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        values = decoding.values_of(message.status[0])
-        self._guide.hear(values["state"])
-        if values["state"] in ENDING:
-            self._arm.stop_grip(received_now())
-        self._pins.hear(values["state"], received_now())
-        engaged = values["state"] in ("ACTIVE", "RETRY") and values["source"] == "home"
+        values, now_ns = decoding.state_of(message), received_now()
+        if values is None or self._ears.publishers("safety/state", now_ns) != 1:
+            return
+        state = values["state"]
+        self._guide.hear(state)
+        if state in ENDING:
+            self._arm.stop_grip(now_ns)
+        self._pins.hear(state, now_ns)
+        engaged = decoding.driver_of(values) == "home"
         if self._home_engaged and not engaged:
             self._home_wanted = False
         self._home_engaged = engaged

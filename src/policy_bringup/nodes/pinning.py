@@ -157,12 +157,12 @@ class Pins:
 
 
 class InputPins:
-    """The pins of what the safety node hears, asked from one thread.
+    """The pins of what a node hears, asked from one thread.
 
     Each topic stands for itself: a stranger beside one source is no reason to distrust another. What was wrong with a
     topic stays so until that is over and nothing is armed. So whoever comes in the place of a publisher while the arm
     moves waits for the operator, as it would if the monitor had stopped it for any other reason.
-    armed: whether something is, as the monitor says.
+    armed: whether something is, as the monitor says; or, where it is not asked, whether the arm follows.
     """
 
     def __init__(self, node: Node, armed: Callable[[], bool], *topics: str) -> None:

@@ -25,7 +25,7 @@ from policy_bringup.control.proprioception import Proprioception
 from policy_bringup.control.teleop import Moment, Teleop
 from policy_bringup.control.teleop_config import TeleopConfig
 from policy_bringup.core import graph
-from policy_bringup.core.decoding import chunk_of, joint_positions, values_of
+from policy_bringup.core.decoding import chunk_of, joint_positions, state_of
 from policy_bringup.core.errors import ChunkRefused, ObservationError
 from policy_bringup.core.throttle import Throttle
 from policy_bringup.core.types import Array, StateSample
@@ -129,8 +129,9 @@ class TeleopNode(BringupNode):
         self._leading = joint_positions(message, received_now())
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        values = values_of(message.status[0])
-        self._handover.hear(values["state"], values["source"], values["offered"])
+        values = state_of(message)
+        if values is not None:
+            self._handover.hear(values["state"], values.get("source", ""), values.get("offered", ""))
 
     def _take_emitted(self, message: JointTrajectory, published_ns: int) -> None:
         chunk = chunk_of(message, "safety", received_now())
@@ -139,10 +140,12 @@ class TeleopNode(BringupNode):
             self._emitted.add(self.stamp_now() - (time.time_ns() - published_ns), chunk.values[0])
 
     def _take_arm_state(self, message: DiagnosticArray) -> None:
-        self._guiding.hear(values_of(message.status[0])["state"], received_now())
+        values = state_of(message)
+        if values is not None:
+            self._guiding.hear(values["state"], received_now())
 
     def _take_recorder_state(self, message: DiagnosticArray) -> None:
-        self._recording = values_of(message.status[0])["state"] == "recording"
+        self._recording = (state_of(message) or {}).get("state") == "recording"
 
     def _look(self) -> None:
         self._inbox.take()

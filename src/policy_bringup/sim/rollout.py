@@ -194,10 +194,10 @@ class ClosedLoop:
     def _sense(self, episode: _Episode) -> None:
         measured, now = self.world.joint_sample(), self._now()
         sample = StateSample(now, now, measured.names, measured.positions)
-        joints, width = self._proprioception.joints(sample)
+        joints, _ = self._proprioception.joints(sample)
         episode.measured = self._proprioception.measured(sample, self._action)
         episode.monitor.step(Measured(sample.stamp_ns, sample.received_ns, joints, episode.measured), sample.stamp_ns)
-        self._arm.measured(joints, width, sample.received_ns)
+        self._arm.measured(joints, sample.received_ns)
         pose = self.world.object_pose()
         if episode.observer is not None:
             episode.observer.on_world(now, measured, pose, self._task.outcome)

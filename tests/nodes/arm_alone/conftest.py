@@ -83,10 +83,11 @@ class Bench:
         entry = graph.topic(SAFE)
         self._safe = self.monitor.create_publisher(endpoints.interface(entry.type), SAFE, endpoints.profile(entry.qos))
         entry = graph.topic(STATE)
-        state = self.monitor.create_publisher(endpoints.interface(entry.type), STATE, endpoints.profile(entry.qos))
+        kind, qos = endpoints.interface(entry.type), endpoints.profile(entry.qos)
+        self.state = self.monitor.create_publisher(kind, STATE, qos)
         for name in ("READY", "ACTIVE"):
             values = {"state": name, "source": "policy", "offered": ""}
-            state.publish(messages.diagnostics(1, messages.status("safety", "ok", name, values)))
+            self.state.publish(messages.diagnostics(1, messages.status("safety", "ok", name, values)))
             self.wait(lambda name=name: self.arm._guide._state == name, "the arm hearing that safety is " + name)
         self.wait(lambda: self._safe.get_subscription_count() >= 2, "the arm and the test hearing safety")
         self.wait(lambda: self.say(self.pose()) or self.counts.followed > 3, "the arm following safety")

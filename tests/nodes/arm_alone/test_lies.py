@@ -1,19 +1,22 @@
 """The arm node with a monitor that lies, repeats what it once said, or is somebody else."""
 
 import array
+import dataclasses
 import math
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import serialize_message
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from policy_bringup.core import graph
-from policy_bringup.nodes import endpoints
+from policy_bringup.nodes import endpoints, messages
 
-SAFE = "safety/action"
+SAFE, STATE, JOINTS = "safety/action", "safety/state", "joint_states"
 PERIOD_S = 0.01
 MILLION = 1_000_000
 UNDER_WAY = 3
@@ -183,3 +186,75 @@ def test_another_node_is_not_followed_whatever_it_says(bench):
     bench.wait(lambda: say() or bench.arm._pins.refused > refused + 10, "refused messages")
     assert bench.counts.followed == 0
     bench.assert_stands(bench.commands)
+
+
+def told(bench, name: str):
+    """A stranger's publisher on a topic, which the arm has found."""
+    entry = graph.topic(name)
+    output = bench.node.create_publisher(endpoints.interface(entry.type), name, endpoints.profile(entry.qos))
+    bench.wait(lambda: output.get_subscription_count() >= 1, f"those who hear '{name}'")
+    return output
+
+
+def test_a_stranger_who_says_that_the_joints_are_elsewhere_moves_nothing(bench):
+    output = told(bench, JOINTS)
+    names = [*bench.arm.robot.joint_names, bench.arm.robot.gripper.joint]
+    since = len(bench.commands)
+
+    def lie() -> None:
+        message = JointState(name=names, position=[0.0, 0.4, 0.0, -1.5, 0.0, 1.0, 0.0, 0.02])
+        message.header.stamp = messages.time_of(time.time_ns())
+        output.publish(message)
+        time.sleep(PERIOD_S)
+
+    bench.wait(lambda: lie() or len(bench.commands) > since + 100, "a second of commands", 60.0)
+    bench.assert_stands(bench.commands[since:])
+    assert "publishes 'joint_states', which is for one program alone" in bench.arm._ears.alarm
+    assert bench.arm.health()[:2] == ("error", bench.arm._ears.alarm)
+    assert bench.counts.resyncs == 0
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_robot_that_says_for_a_moment_or_for_a_second_that_it_is_elsewhere_moves_nothing(bench, monkeypatch, count):
+    true, told_lies = bench.sim._world.joint_sample, []
+
+    def lies():
+        sample = true()
+        if len(told_lies) < count:
+            told_lies.append(sample)
+            positions = sample.positions.copy()
+            positions[1] += 0.4
+            return dataclasses.replace(sample, positions=positions)
+        return sample
+
+    since = len(bench.commands)
+    monkeypatch.setattr(bench.sim._world, "joint_sample", lies)
+    bench.wait(lambda: len(told_lies) == count, "the lies")
+    heard = len(bench.commands)
+    bench.wait(lambda: len(bench.commands) > heard + 30, "commands after them")
+    bench.assert_stands(bench.commands[since:])
+    assert bench.counts.resyncs == 0
+    bench.wait(lambda: bench.arm._arm.disbelief == "", "the truth being believed")
+
+
+def test_states_that_say_nothing_are_passed_over(bench):
+    bench.appear()
+    output = bench.monitor.create_publisher(DiagnosticArray, STATE, endpoints.profile(graph.topic(STATE).qos))
+    bench.monitor.destroy_publisher(bench.state)
+    bench.wait(lambda: bench.node.count_publishers(STATE) == 1, "the other publisher alone")
+    nothing = (DiagnosticArray(), messages.diagnostics(1, messages.status("safety", "ok", "?", {})))
+    for message in nothing * 20:
+        output.publish(message)
+        time.sleep(PERIOD_S)
+    bench.move()
+
+
+def test_a_stranger_who_says_that_safety_was_armed_makes_the_arm_follow_nobody(bench):
+    output = told(bench, STATE)
+    for state in ("READY", "ACTIVE") * 20:
+        values = {"state": state, "source": "policy", "offered": ""}
+        output.publish(messages.diagnostics(1, messages.status("safety", "ok", state, values)))
+        time.sleep(PERIOD_S)
+    bench.wait(lambda: "publishes 'safety/state', which is for /safety alone" in bench.arm._ears.alarm, "the alarm")
+    assert bench.arm._guide._state == ""
+    assert not bench.arm._guide.follows
