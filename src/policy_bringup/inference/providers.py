@@ -13,6 +13,9 @@ CPU_PROVIDER = "CPUExecutionProvider"
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU_PROVIDER)
 """Every provider that may be configured, fastest first: the usual order of preference."""
 
+DOES_NOT_LOAD = "installed, but its driver or libraries do not load"
+"""Why a provider is passed over where somebody meant to have it."""
+
 _NO_FOLDER = "/dev/null"
 """Never a folder. The bundle's hash covers one file; weights that a graph fetches from a second one are refused.
 onnxruntime older than 1.21 does not know this option, and would fetch them."""
@@ -86,6 +89,6 @@ def passed_over(wanted: Sequence[str], in_use: str) -> str:
     before, present = wanted[: wanted.index(in_use)], available_providers()
     reasons = {
         "not in the onnxruntime that is installed here": [name for name in before if name not in present],
-        "installed, but its driver or libraries do not load": [name for name in before if name in present],
+        DOES_NOT_LOAD: [name for name in before if name in present],
     }
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items() if names)

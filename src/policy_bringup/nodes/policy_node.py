@@ -26,6 +26,7 @@ from policy_bringup.core.latency import UNMEASURED, Latency, load_latency
 from policy_bringup.core.policy_input import PolicyInput
 from policy_bringup.core.types import Array
 from policy_bringup.episodes.stop_record import default_folder
+from policy_bringup.inference.providers import DOES_NOT_LOAD
 from policy_bringup.inference.start_check import StartCheck, StartLimits
 from policy_bringup.inference.start_gate import StartGate
 from policy_bringup.inference.sway import Sway, SwayPolicy
@@ -155,10 +156,9 @@ class PolicyNode(BringupNode):
 
     def _report_provider(self, sentence: str, policy: WatchedPolicy) -> None:
         self._provider = {"provider": policy.provider, "providers_passed_over": policy.passed_over or "none"}
-        if policy.passed_over:
-            self.get_logger().warning(f"{sentence}; passed over: {policy.passed_over}")
-        else:
-            self.get_logger().info(sentence)
+        log = self.get_logger()
+        tell = log.warning if DOES_NOT_LOAD in policy.passed_over else log.info
+        tell(f"{sentence}; passed over: {policy.passed_over}" if policy.passed_over else sentence)
 
     def _lateness(self) -> tuple[Latency, float]:
         """Of cameras and arm; what is being measured is not corrected for."""
@@ -221,7 +221,9 @@ class PolicyNode(BringupNode):
             self._input.add_object(decoding.pose_sample(message, received_now(), "object"))
 
     def _take_safety_state(self, message: DiagnosticArray) -> None:
-        values = decoding.values_of(message.status[0])
+        values = decoding.state_of(message)
+        if values is None:
+            return
         self._engaged, self._held = decoding.driver_of(values) == "policy", values["state"] == "RETRY"
 
     def _give_up(self, what: str, error: BaseException) -> None:
