@@ -9,7 +9,7 @@ ARGS ?=
 # These run whole nodes, which need the processors for themselves; everything else runs in two processes.
 ROS_TESTS := tests/console tests/nodes tests/system tests/fault
 # So long at most; which mutants it leaves out, if any, is another choice for every commit.
-MUTATION_S := 480
+MUTATION_S := 1200
 COVERAGE := --cov=policy_bringup.safety --cov-branch --cov-fail-under=100
 
 .PHONY: grasp train test lint mutation faults soak fuzz models opengl clean

@@ -71,8 +71,11 @@ VIOLATION = "violation"
 BUSY = "while True: pass"
 
 
+EPISODE_ENDED = "the episode ended by itself just then"
+
+
 class Missed(Exception):
-    """The episode ended by itself just when something was done to it: that counts for nothing, and is done again."""
+    """Something else came first, which the message names: this time counts for nothing."""
 
 
 class Bench:
@@ -137,7 +140,7 @@ class Bench:
             os.kill(simulator, signal.SIGCONT)
         stop = self._stop("FALLBACK", since_ns)
         if stop.values["rule"] != "BREACH":
-            raise Missed
+            raise Missed(f"stopped for {stop.values['rule']} before BREACH")
         safe_ns = self._output(stop)
         self.onlooker.last(0.1)
         false = [h for h in self.onlooker.heard[JOINTS] if h.message.header.frame_id == VIOLATION]
@@ -224,8 +227,10 @@ class Bench:
         """The change to `state`. Raises Missed where something else came first, or the episode ended just then."""
         self.onlooker.wait(lambda: self._stops(since_ns), 5.0, state)
         first = self._stops(since_ns)[0]
+        if first.values["to"] == "READY":
+            raise Missed(EPISODE_ENDED)
         if first.values["to"] != state:
-            raise Missed
+            raise Missed(f"{first.values['to']} for {first.values['rule']} before {state}")
         return first
 
     def _stops(self, since_ns: int) -> list[Change]:

@@ -5,7 +5,7 @@ Run: python tests/fault/table.py [--seeds 20] [--faults 1,3,14] [--out docs/faul
 One seed after the other, each in a pytest of its own; what is done is kept in build/faults and not done again, so that
 it may be stopped at any time and goes on with the next seed. With each result stand the commit and the ROS distribution
 it comes from: those of others are not mixed in, but refused. Delete build/faults to begin anew. Ends with 1 if a test
-failed or did not run.
+failed, was skipped or did not run with every seed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib import metadata
 from pathlib import Path
 
@@ -36,7 +36,7 @@ NAMES = {
 }  # fmt: skip
 
 SLACK = os.environ.get("FAULT_SLACK", "1")
-TESTED = ("src", "tests", "config")
+TESTED = ("src", "tests", "config", "models")
 """What a result depends on besides the commit."""
 DISTRIBUTIONS = {"7": "Jazzy", "9": "Kilted"}
 """By rclpy's major version: wheels come without ROS_DISTRO."""
@@ -78,13 +78,20 @@ def main() -> None:
         minutes = (time.monotonic() - began) / 60
         print(f"seed {seed + 1} of {arguments.seeds}: {_summary(seed, faults)}; {minutes:.0f} min", flush=True)
     lines = [line for seed in range(arguments.seeds) for fault in faults for line in _read(_result(seed, fault))]
-    arguments.out.write_text(page(lines, arguments.seeds, origin))
+    options = f"--seeds {arguments.seeds}" + (f" --faults {arguments.faults}" if arguments.faults else "")
+    arguments.out.write_text(page(lines, options, origin))
     print(f"written: {arguments.out}")
     wanted = [_result(seed, fault) for seed in range(arguments.seeds) for fault in faults]
-    missing = [path.name for path in wanted if not path.is_file()]
+    missing = [path.name for path in wanted if not path.is_file()] + _short(lines, arguments.seeds)
     if missing:
         print(f"without a result: {', '.join(missing)}; see the logs in {RESULTS}")
-    sys.exit(int(bool(missing) or any(line["outcome"] == "failed" for line in lines)))
+    sys.exit(int(bool(missing) or any(line["outcome"] != "passed" for line in lines)))
+
+
+def _short(lines: list[dict], seeds: int) -> list[str]:
+    """Tests that did not run with every seed."""
+    runs = Counter(f"fault {line['fault']}, {line['test']} {_case(line)}".strip() for line in lines)
+    return [f"{name}: {count} of {seeds}" for name, count in runs.items() if count < seeds]
 
 
 def _origin() -> dict[str, str]:
@@ -113,19 +120,18 @@ def _require_same(origin: dict[str, str], paths: list[Path]) -> None:
             sys.exit(f"{path}: its {what} is {then}, and now it is {now}; delete {RESULTS} to begin anew")
 
 
-def page(lines: list[dict], seeds: int, origin: dict[str, str]) -> str:
-    """The document: one row per test, with its worst and median of every measured time."""
+def page(lines: list[dict], options: str, origin: dict[str, str]) -> str:
+    """The document: one row per test, with its worst and median of every measured time. options: of this program."""
     tests: dict[tuple[int, str], list[dict]] = defaultdict(list)
     for line in lines:
         tests[line["fault"], line["test"]].append(line)
     rows = [_row(fault, runs) for (fault, _), runs in sorted(tests.items())]
-    command = f"python tests/fault/table.py --seeds {seeds}"
     strictness = "as they stand" if SLACK == "1" else f"times {SLACK}"
     head = [
         "# Faults that the running stack survives",
         "",
-        f"Made by `{command}` on {time.strftime('%Y-%m-%d')}, on {os.cpu_count()} CPU cores,",
-        f"of commit {origin['commit']}, on {origin['distribution']}.",
+        f"Made by `python tests/fault/table.py {options}`",
+        f"on {time.strftime('%Y-%m-%d')}, on {os.cpu_count()} CPU cores, of commit {origin['commit']}, on {origin['distribution']}.",
         "Real processes over real topics with the simulated arm; each seed draws the moment and the details. Times are",
         f"between messages as DDS stamped them; time limits are asserted {strictness}.",
         "A run passes only if besides every command of the arm node was finite and within joint limits, velocity,",
@@ -149,7 +155,7 @@ def _row(fault: int, runs: list[dict]) -> str:
     )
     passed = sum(run["outcome"] == "passed" for run in runs)
     skipped = {run["why"] for run in runs if run["outcome"] == "skipped"}
-    score = f"skipped: {', '.join(sorted(skipped))}" if skipped else f"{passed} of {len(runs)}"
+    score = f"{passed} of {len(runs)}" + (f"; skipped: {', '.join(sorted(skipped))}" if skipped else "")
     cases = ", ".join(sorted({_case(run) for run in runs if _case(run)}))
     return f"| {fault} | {NAMES[fault]}{f' ({cases})' if cases else ''} | {runs[0]['expected']} | {times} | {score} |"
 
