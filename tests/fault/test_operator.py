@@ -1,17 +1,21 @@
 """Buttons in an ugly order, and strangers on the wire: faults 13, 14, and the actions of 17."""
 
+import array
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from harness.bench import CONFIG, participant
 from harness.reaction import ESTOP_MS, VIOLATION_MS, assert_harmless, estop_to_hold_ms, estop_to_standing_ms, stopped
-from harness.recording import ACTION, COMMAND, JOINTS, ROGUE, SAFE, STATE, wait
+from harness.recording import ACTION, COMMAND, JOINTS, ROGUE, SAFE, STATE, TRUE_JOINTS, wait
 from harness.safe import SETTLE_S
 from harness.standin import StandIn
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
 
 from policy_bringup.core import graph
 from policy_bringup.nodes import endpoints
@@ -117,19 +121,32 @@ def test_a_lone_stranger_does_not_take_the_place_of_a_policy_that_is_gone(liars,
         liars.policy = StandIn(liars.context, liars.recording, CONFIG / "grasp.yaml", rng)
 
 
-@pytest.mark.fault(14, "rule STATE: a second publisher of joint states is named within 1 s; the default, no arming")
+@pytest.mark.fault(
+    14, "rule STATE: a second publisher of joint states, which lies, is named within 1 s; the default, no arming"
+)
 def test_a_second_publisher_of_joint_states_stops_the_arm(liars, rng, within):
     liars.set_in_motion(rng)
     with stranger(liars, JOINTS) as publisher:
         began_ns = liars.recording.mark("a second publisher of joint states")()
         output = publisher()
         named = lambda: [a for a in _alarms(liars, began_ns, "safety") if a[1].startswith(f"/{ROGUE} ")]  # noqa: E731
-        wait(lambda: output.publish(liars.recording.newest(JOINTS).message) or named(), 10.0, "the alarm")
+        aside = rng.uniform(-0.5, 0.5, 7)
+
+        def lie() -> None:
+            message = deserialize_message(liars.recording.newest(TRUE_JOINTS).data, JointState)
+            message.header.frame_id = ROGUE
+            message.position[:7] = array.array("d", np.array(message.position[:7]) + aside)
+            output.publish(message)
+
+        wait(lambda: lie() or named(), 10.0, "the alarm")
         fallen = stopped(liars, began_ns)
         within("stop to its alarm with the name", max(0.0, (named()[0][0] - fallen.ns) / 1e6), ALARM_MS)
         assert (fallen.after, fallen.rule) == ("FALLBACK", "STATE")
         assert "exactly one publisher" in fallen.sentence
         assert not liars.operator.arm().success
+        for _ in range(50):  # the arm holds by now, and is not to go where it is said to be
+            lie()
+            time.sleep(0.01)
         assert_harmless(liars, began_ns, fallen.ns)
 
 
