@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from onlooker import ACTION, Heard
 
+from policy_bringup.control.kinematics import Chain
 from policy_bringup.core import graph
 from policy_bringup.core.decoding import DRIVEN, chunk_of, command_of, values_of
 from policy_bringup.core.deployment import Deployment
 from policy_bringup.core.robot import Robot
-from policy_bringup.core.types import Array
+from policy_bringup.core.types import TOOL_COLUMNS, Array
 from policy_bringup.episodes.stop_record import STOPS
 
 ROUNDING = 1e-6
 JITTER_S = 0.01
 """How much further apart two commands may have been made than published."""
+APART = (1, 5, 20)
+"""Commands that are compared: neighbours, and further ones, for which jitter weighs less."""
+ACCELERATION_MARGIN = 1.05
+"""As config/arm.yaml has it."""
+BOX_M = 0.003
+"""Tool outside of the workspace: joints follow a straight line of the tool within this."""
+TOOL = TOOL_COLUMNS[:3]
 EXAMPLES = 20
 
 
@@ -34,7 +43,8 @@ class Step(NamedTuple):
 class Sentinel:
     """Judges every safe action and every command of the arm, one after the other, by the limits that both promise."""
 
-    def __init__(self, deployment: Deployment, robot: Robot) -> None:
+    def __init__(self, deployment: Deployment, robot: Robot, urdf: Path) -> None:
+        self._chain = Chain.from_urdf(urdf, robot.base_frame, robot.tool_frame, robot.joint_names)
         self._names = deployment.contract.action.names
         limits, period_s = deployment.limits, 1.0 / graph.topic(ACTION).rate_hz
         self._lower, self._upper = (np.array([getattr(c, side) for c in limits]) for side in ("lower", "upper"))
@@ -45,8 +55,13 @@ class Sentinel:
         self._joint_lower = np.array([*(j.lower for j in joints), gripper.lower / 2])
         self._joint_upper = np.array([*(j.upper for j in joints), gripper.upper / 2])
         self._joint_speed = np.array([*(j.velocity for j in joints), gripper.velocity / 2])
+        acceleration = np.array([*(j.acceleration for j in joints), gripper.acceleration / 2])
+        self._joint_acceleration = ACCELERATION_MARGIN * acceleration
+        box = {limit.name: limit for limit in limits}
+        self._least = np.array([box[name].lower for name in TOOL]) - BOX_M
+        self._most = np.array([box[name].upper for name in TOOL]) + BOX_M
         self._action: tuple[Heard, Array] | None = None
-        self._command: tuple[Heard, Array] | None = None
+        self._commands: deque[tuple[Heard, Array, Array]] = deque(maxlen=max(APART))
         self._steps: list[Step] = []
         self.broken: Counter[str] = Counter()
         self.examples: list[str] = []
@@ -67,7 +82,8 @@ class Sentinel:
         self._action = heard, row
 
     def on_command(self, heard: Heard) -> None:
-        """Finite, of the robot's joints, within their limits and speeds, ending at rest, and no leap to the next."""
+        """Finite, of the robot's joints, within their limits, speeds and accelerations, in the workspace, ending at
+        rest, and no leap to the next."""
         try:
             command = command_of(heard.message)
         except (ValueError, IndexError) as error:
@@ -81,11 +97,18 @@ class Sentinel:
         self._check("commanded velocity", names, command.velocities, -speed, speed)
         if command.velocities[-1].any() or not np.isfinite(command.times_s).all():
             self._break("a command does not end at rest", str(command.velocities[-1]))
-        first = command.positions[0]
-        if self._command is not None and self._follows(self._command[0], heard):
-            gap_s = (heard.published_ns - self._command[0].published_ns) / 1e9 + JITTER_S
-            self._check("leap of a command", names, first - self._command[1], -speed * gap_s, speed * gap_s)
-        self._command = heard, first
+        tool = self._chain.forward_batch(command.positions[:, :-1])[:, :3, 3]
+        self._check("tool of a command", TOOL, tool, self._least, self._most)
+        position, velocity = command.positions[0], command.velocities[0]
+        if self._commands and not self._follows(self._commands[-1][0], heard):
+            self._commands.clear()
+        for apart in (n for n in APART if n <= len(self._commands)):
+            before, where, fast = self._commands[-apart]
+            gap_s = (heard.published_ns - before.published_ns) / 1e9 + JITTER_S
+            self._check("leap of a command", names, position - where, -speed * gap_s, speed * gap_s)
+            most = self._joint_acceleration * gap_s
+            self._check("change of a commanded speed", names, velocity - fast, -most, most)
+        self._commands.append((heard, position, velocity))
 
     def settle(self, ledger: Ledger) -> None:
         """At the end: a step counts if a source drove all the while. Whoever arms, disarms or stops puts the reference

@@ -167,7 +167,8 @@ def prune(dataset: Path) -> int:
 def soak(choice: Soak, dataset: Path, progress: Callable[[int, int, str], None]) -> Result:
     """Runs for so long. Raises TimeoutError where the deployment does not come up."""
     deployment, robot = load_deployment(choice.deployment)
-    sentinel, ledger, counts = Sentinel(deployment, robot), Ledger(), Counter[str]()
+    urdf = choice.deployment.parent / robot.urdf
+    sentinel, ledger, counts = Sentinel(deployment, robot, urdf), Ledger(), Counter[str]()
     options = Options("sim", choice.deployment, "expert", episodes=0, record=dataset, domain_id=choice.domain_id)
     log = io.StringIO()
     with looking_on(choice.domain_id, TOPICS) as onlooker, Runner(options, log) as runner:

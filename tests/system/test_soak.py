@@ -51,7 +51,7 @@ def loaded():
 
 @pytest.fixture
 def sentinel(scripts, loaded):
-    return scripts.sentinel.Sentinel(*loaded)
+    return scripts.sentinel.Sentinel(*loaded, ROOT / "config" / loaded[1].urdf)
 
 
 def safe_action(loaded, row: np.ndarray) -> JointTrajectory:
@@ -117,6 +117,8 @@ def test_the_largest_allowed_step_and_one_that_nobody_drove_are_no_breaks(script
         (1, 3.0, 0.0, "commanded position"),
         (2, 0.0, 3.0, "commanded velocity"),
         (3, 0.2, 0.0, "leap of a command"),
+        (1, 1.5, 0.0, "tool of a command"),
+        (0, 0.0, 0.4, "change of a commanded speed"),
     ],
 )
 def test_a_bad_command_of_the_arm_is_seen(scripts, loaded, sentinel, joint, shift, speed, invariant):
@@ -128,6 +130,20 @@ def test_a_bad_command_of_the_arm_is_seen(scripts, loaded, sentinel, joint, shif
     assert sentinel.broken == {}
     sentinel.on_command(said(scripts, command(loaded, bad, moving), 1))
     assert sentinel.broken[invariant] >= 1
+
+
+def test_a_joint_that_goes_half_as_fast_again_as_it_may_is_seen_although_messages_come_unevenly(
+    scripts, loaded, sentinel
+):
+    """From one command to the next it could be their unevenness."""
+    speed = 1.5 * loaded[1].velocity[0]
+    home = np.append(loaded[1].home, 0.02)
+    for tick in range(21):
+        there = home.copy()
+        there[0] = -0.3 + speed * tick * TICK_NS / 1e9
+        sentinel.on_command(said(scripts, command(loaded, np.tile(there, (2, 1)), np.zeros((2, len(home)))), tick))
+        assert tick > 1 or sentinel.broken == {}
+    assert sentinel.broken["leap of a command"] > 0
 
 
 def test_a_command_that_does_not_end_at_rest_is_seen(scripts, loaded, sentinel):
