@@ -11,6 +11,7 @@ import pytest
 from harness.bench import CONFIG, Bench, bench
 from harness.camera_relay import BLACK, CAMERAS, FREEZE, PASS, SWAP, true_topic
 from harness.reaction import STARVED_MS, assert_harmless, stopped
+from harness.recording import DIAGNOSTICS, wait
 from harness.stack import HERE, ROOT, Levers
 
 from policy_bringup.core.config import load
@@ -24,6 +25,12 @@ LATENCY_MS = 100.0
 """From a picture to the table that came of it, at worst."""
 MOVED_MS = 200.0
 """An arm in motion has moved by as much as makes a frozen picture suspicious."""
+
+CAUSE = {
+    "frozen under fresh stamps": "the picture is frozen",
+    "black": "the picture is",
+    "swapped": "the cameras are swapped",
+}
 
 pytestmark = pytest.mark.skipif(not BUNDLE.is_dir(), reason=f"there is no shipped bundle: {BUNDLE.relative_to(ROOT)}")
 
@@ -73,6 +80,14 @@ def test_pictures_that_must_not_be_acted_on_stop_the_arm(watched: Watched, rng, 
         within(f"cameras {what} to FALLBACK", (fallen.ns - began_ns) / 1e6, goal_ms)
         assert (fallen.after, fallen.rule) in (("FALLBACK", "AGE"), ("FALLBACK", "UNCERTAINTY"))
         assert_harmless(made, began_ns, fallen.ns)
+        if what != "frozen":  # then there are no pictures at all
+            wait(lambda: _named(made, began_ns, CAUSE[what]), 5.0, "the policy naming camera and cause")
     finally:
         camera.send_signal(signal.SIGCONT)
         watched.levers.set(PASS)
+
+
+def _named(made: Bench, since_ns: int, cause: str) -> bool:
+    """Whether the policy has said of a camera why it does not answer."""
+    said = [entry for s in made.recording.samples(DIAGNOSTICS, since_ns) for entry in s.message.status]
+    return any(e.name == "policy" and e.message.startswith("camera '") and cause in e.message for e in said)

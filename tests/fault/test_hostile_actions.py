@@ -1,4 +1,6 @@
-"""A policy that says what must not be done, through the one publisher that may speak: faults 6, 7, 8, 10, 11, 12."""
+"""A policy that says what must not be done, through the one publisher that may speak: faults 2, 6, 7, 8, 10, 11, 12."""
+
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +17,26 @@ from harness.reaction import (
 from harness.recording import ACTION, COMMAND, SAFE, spacing_ms, wait
 
 REFUSED = "the first is refused (RETRY), the 4th makes the default (FALLBACK), each within a tick and 10 ms"
+
+
+@pytest.mark.fault(2, "rule AGE: what was queued in a pause and comes all at once, with its old stamps, moves nothing")
+def test_what_a_policy_says_all_at_once_after_a_pause_is_not_followed(liars, rng, within):
+    liars.set_in_motion(rng)
+    began_ns, queued = liars.recording.mark("a pause")(), []
+    liars.policy.silent = True
+    for _ in range(8):  # longer than an action lives
+        queued.append(liars.policy.good_table())
+        time.sleep(0.05)  # part of the fault
+    for table in queued:
+        liars.policy.say(table)
+    liars.policy.silent = False
+    fallen = stopped(liars, began_ns)
+    last = liars.recording.samples(ACTION, began_ns - 10**9, fallen.ns)[-1]
+    assert (fallen.after, fallen.rule) == ("FALLBACK", "AGE")
+    within("last table to FALLBACK", (fallen.ns - last.source_ns) / 1e6, STARVED_MS)
+    assert_harmless(liars, began_ns, fallen.ns)
+    assert len(liars.recording.samples(ACTION, fallen.ns)) > len(queued)
+    assert liars.state == "FALLBACK"
 
 
 @pytest.mark.fault(6, f"rule FINITE or UNCERTAINTY: {REFUSED}")

@@ -9,7 +9,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from harness.bench import CONFIG, participant
 from harness.reaction import ESTOP_MS, VIOLATION_MS, assert_harmless, estop_to_hold_ms, estop_to_standing_ms, stopped
-from harness.recording import ACTION, COMMAND, JOINTS, ROGUE, SAFE, STATE, TRUE_JOINTS, wait
+from harness.recording import ACTION, COMMAND, DIAGNOSTICS, JOINTS, ROGUE, SAFE, STATE, TRUE_JOINTS, wait
 from harness.safe import SETTLE_S
 from harness.standin import StandIn
 from rclpy.node import Node
@@ -22,7 +22,6 @@ from policy_bringup.nodes import endpoints
 from policy_bringup.nodes.messages import time_of
 
 ALARM_MS = 1000.0
-DIAGNOSTICS = "/diagnostics"
 
 
 @pytest.mark.fault(13, "ESTOP, held within 50 ms of the first contact, latched; no reset or arming while pressed")

@@ -24,7 +24,7 @@ from policy_bringup.nodes.inbox import ByHand
 
 ACTION, SAFE, COMMAND = "policy/action", "safety/action", "arm_controller/joint_trajectory"
 VERDICT, STATE, JOINTS, ESTOP = "safety/verdict", "safety/state", "joint_states", "safety/estop"
-RECORDER = "recorder/state"
+RECORDER, DIAGNOSTICS = "recorder/state", "/diagnostics"
 TRUE_JOINTS = "fault/true_joint_states"
 """What the simulator publishes where a liar republishes it as joint_states."""
 MARK = "fault/mark"

@@ -117,6 +117,10 @@ class StandIn:
         """Good tables on a good course again."""
         self._spoil, self._drift, self._path, self.silent = None, None, None, False
 
+    def say(self, table: JointTrajectory) -> None:
+        """At once, whatever it says besides."""
+        self._output.publish(table)
+
     def good_table(self) -> JointTrajectory | None:
         """What it would publish now; None while safety has not said where the arm is."""
         newest = self._recording.newest(SAFE)
