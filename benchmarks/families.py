@@ -5,7 +5,7 @@ the same unseen scenes, other ones than those of a policy's report, with the mon
 doubt off (no threshold is calibrated here). Then bc_spatial learns only to tell, from the pictures alone, where the
 tool will be at the end of the chunk, with each of its three heads; the table has the form of the one in Levine et al.
 2016 (pose error on their robot: 1.30 cm with spatial softmax, 4.75 cm fully connected, 3.71 cm with max pooling).
-Run: python benchmarks/families.py [--work build/learn/grasp] [--minutes 20] [--pose-minutes 8] [--episodes 100]
+Run: python benchmarks/families.py [--work build/learn/grasp] [--minutes 15] [--pose-minutes 5] [--episodes 100]
 after `make train`, or after its stages demonstrations and frames. What is trained already is not trained again: for
 other minutes, name another --out.
 """
@@ -56,9 +56,9 @@ class Families:
 
     work: Path = ROOT / "build" / "learn" / "grasp"
     out: Path = ROOT / "build" / "families"
-    minutes: float = 20.0
+    minutes: float = 15.0
     """Of training, for every family."""
-    pose_minutes: float = 8.0
+    pose_minutes: float = 5.0
     """Of training, for every head."""
     episodes: int = 100
     workers: int = os.cpu_count() or 1
