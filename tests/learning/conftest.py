@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.types import Contract
+from policy_bringup.core.types import Contract, Space
 from policy_bringup.episodes.frames import Frames, save_frames
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.normalise import Normaliser
@@ -74,7 +74,8 @@ def demonstration() -> Callable[..., Frames]:
         width = np.where(np.arange(moments + 1) < 0.8 * moments, OPEN, CLOSED)[:, None]
         joints = way @ np.random.default_rng(0).uniform(-1.0, 1.0, (6, 7))
         state = np.hstack([joints, width / 2.0, way])[:-1]
-        action = np.hstack([way, width, np.full_like(width, FORCE)])[1:]
+        arm = way if contract.action.space is Space.TASK else joints
+        action = np.hstack([arm, width, np.full_like(width, FORCE)])[1:]
         images = _pictures(cube, way[:-1], rng)
         if past > 1:
             seen = np.maximum(np.arange(moments)[:, None] + np.arange(1 - past, 1), 0)
@@ -99,6 +100,19 @@ def frames_root(
 def dataset(frames_root: Path, contract: Contract) -> Dataset:
     """All four episodes."""
     return Dataset.open(frames_root, [f"episode_{number:06d}" for number in range(EPISODES)], contract)
+
+
+@pytest.fixture(scope="session")
+def joint_dataset(
+    tmp_path_factory: pytest.TempPathFactory, contract: Contract, demonstration: Callable[..., Frames]
+) -> Dataset:
+    """The same four episodes under a contract whose actions are joint positions."""
+    columns = (*contract.observation.state[:7], *contract.action.columns[6:])
+    turned = replace(contract, action=replace(contract.action, space=Space.JOINT, columns=columns))
+    root, names = tmp_path_factory.mktemp("joint_frames"), [f"episode_{number:06d}" for number in range(EPISODES)]
+    for number, name in enumerate(names):
+        save_frames(root / name, demonstration(turned, number), turned)
+    return Dataset.open(root, names, turned)
 
 
 @pytest.fixture

@@ -98,6 +98,21 @@ def test_the_loss_falls_and_the_result_beats_the_mean_action(parts: tuple[Datase
     assert trained.ending == "steps"
 
 
+@pytest.mark.parametrize("family", ["bc_cnn", "bc_spatial", "bc_resnet"])
+def test_every_family_learns_joint_actions_and_tells_their_error_in_rad(
+    joint_dataset: Dataset, tmp_path: Path, family: str
+) -> None:
+    names = joint_dataset.episodes
+    how = {**SMALL["optimisation"], "steps": 60, "validate_every": 20, "learning_rate": 0.01}
+    model = {"members": 2, "hidden": 32}
+    config = build_train_config({**SMALL, "family": family, "model": model, "optimisation": how}, "test")
+    trained = train(joint_dataset.subset(names[:3]), joint_dataset.subset(names[3:]), config, tmp_path)
+    found = trained.metrics["validation"]
+    assert found["left_of_mean"] < 1.0
+    assert 0.0 < found["joints_rad"] < 1.0
+    assert "position_mm" not in found
+
+
 def test_what_is_written_says_what_was_done(parts: tuple[Dataset, Dataset], whole: Path) -> None:
     metrics = json.loads((whole / "metrics.json").read_text())
     assert metrics["family"] == "bc_spatial"
