@@ -1,10 +1,10 @@
 """How fast the running stack becomes safe, against the goals of its specification: from stamped messages, in motion.
 
-Run: python benchmarks/safety.py [--repetitions 50] [--only NAME ...] [--json FILE]. The simulated arm is driven by the
-scripted expert, every node a process of its own. What is done to it: an e-stop (idle, and beside a process that keeps
-one processor busy), joint states beyond a joint's limit, SIGKILL of the policy, SIGKILL of the monitor. After a kill
-everything is started anew on another ROS domain. A repetition in which the episode ended just then is made again, and
-counted. Ends with 1 if a goal is missed, or if safety did anything else than it should.
+Run: python benchmarks/safety.py [--repetitions 50] [--only NAME ...] [--page FILE] [--json FILE]. The simulated arm is
+driven by the scripted expert, every node a process of its own. What is done to it: an e-stop (idle, and beside a
+process that keeps one processor busy), joint states beyond a joint's limit, SIGKILL of the policy, SIGKILL of the
+monitor. After a kill everything is started anew on another ROS domain. A repetition in which the episode ended just
+then is made again, and counted. Ends with 1 if a goal is missed, or if safety did anything else than it should.
 
 Times are DDS's source timestamps; where a process is killed, the clock just before the signal was sent.
 """
@@ -14,8 +14,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -58,6 +60,8 @@ class Safety:
     domains: int = 7
     """Domains in turn from `domain_id` on: one that has seen a kill is left alone for a while."""
     seed: int = 0
+    page: Path | None = None
+    """Markdown file for the table."""
     json: Path | None = None
 
 
@@ -205,6 +209,29 @@ def show(entries: Sequence[Mapping[str, Any]]) -> None:
             print(f"{entry['what']}: {entry['remark']}")
 
 
+def page(entries: Sequence[Mapping[str, Any]], missed: Mapping[str, int], repetitions: int) -> str:
+    """docs/safety.md: the same table, and where it comes from."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = [
+        "# How fast the running stack becomes safe",
+        "",
+        f"Made by `python benchmarks/safety.py --repetitions {repetitions} --page docs/safety.md`",
+        f"on {time.strftime('%Y-%m-%d')}, on {os.cpu_count()} CPU cores, of commit {commit.strip()}.",
+        "Real processes over real topics, the arm in motion; times are between messages as DDS stamped them.",
+        "",
+        "| what | p50 | p99 | worst | of | goal | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        goal = ", ".join(f"{statistic} {limit:g}" for statistic, limit in entry["goals"].items())
+        met = {None: "", True: "met", False: "**missed**"}[entry["met"]]
+        remark = f" ({entry['remark']})" if entry["remark"] else ""
+        figures = " | ".join(f"{entry[statistic]:.1f}" for statistic in STATISTICS)
+        lines.append(f"| {entry['what']}, {entry['unit']}{remark} | {figures} | {entry['samples']} | {goal} | {met} |")
+    again = ", ".join(f"{count} x {reason}" for reason, count in missed.items()) or "none"
+    return "\n".join([*lines, "", f"Repetitions that did not count and were made again: {again}.", ""])
+
+
 def main(choice: Safety) -> int:
     """Prints the table; 0 if the goals are met, and safety did nothing unexpected."""
     missed: Counter[str] = Counter()
@@ -215,6 +242,8 @@ def main(choice: Safety) -> int:
     show(entries)
     for reason, count in missed.items():
         print(f"not counted, and made again: {count} x {reason}")
+    if choice.page:
+        choice.page.write_text(page(entries, missed, choice.repetitions))
     if choice.json:
         report = {"processors": os.cpu_count(), "rows": entries, "missed": dict(missed)}
         choice.json.write_text(json.dumps(report, indent=2))
