@@ -19,6 +19,7 @@ from policy_bringup.nodes.arm_node import ArmNode
 from policy_bringup.nodes.safety_node import SafetyNode
 from policy_bringup.nodes.sim_node import SimNode
 from policy_bringup.safety import checks
+from policy_bringup.safety.reasons import State
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,6 +178,23 @@ def test_a_node_that_is_paused_meanwhile_finds_the_change_when_it_goes_on(site: 
     site.safety.trigger_activate()
     site.wait(lambda: site.state == "FAULT", "FAULT")
     assert "safety.yaml" in site.sentence
+
+
+def test_a_safety_that_cannot_publish_ends_with_the_reason_and_the_arm_holds(site: Site, monkeypatch):
+    site.follow()
+
+    def cut(*_: object) -> None:
+        raise RuntimeError("the wire is cut")
+
+    monkeypatch.setattr(site.safety._messages, "action", cut)
+    site.wait(lambda: site.safety.fault, "the end of the safety node", site.propose)
+    assert site.safety.fault == "safety cannot publish: RuntimeError('the wire is cut')"
+    assert site.safety.ended.is_set()
+    assert site.safety._monitor.state is State.FAULT
+    site.wait(lambda: site.arm._arm.holding, "the arm holding", site.propose)
+    held, count = site.arm._arm.joints.copy(), site.arm._arm.counts.held
+    site.wait(lambda: site.arm._arm.counts.held > count + 50, "the arm holding on", site.propose)
+    assert np.abs(site.arm._arm.joints - held).max() < 0.02  # the rest of braking
 
 
 def test_a_failed_self_test_is_a_fault_from_the_first_tick_and_nothing_moves(ros_environment, monkeypatch, request):
