@@ -89,7 +89,8 @@ if __name__ == "__main__":
 def test_they_end_with_an_owner_that_was_killed(pipe, tmp_path):
     (tmp_path / "owner.py").write_text(OWNER)
     (tmp_path / "tests_of_workers.py").symlink_to(__file__)
-    with subprocess.Popen([sys.executable, tmp_path / "owner.py", pipe]) as owner:
+    command = [sys.executable, tmp_path / "owner.py", pipe]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as owner:
         player = begun(pipe)
         descriptor = os.pidfd_open(player)
         owner.kill()

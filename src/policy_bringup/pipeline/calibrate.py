@@ -25,6 +25,7 @@ from policy_bringup.learning.calibration import conformal_threshold, episodes_ne
 from policy_bringup.pipeline import play
 from policy_bringup.pipeline.attempt import PLAIN
 from policy_bringup.pipeline.evaluate import OTHER_BACKEND
+from policy_bringup.pipeline.ledger import Ledger
 from policy_bringup.pipeline.play import FixedBackend, Job, Setting, Stage, performers
 from policy_bringup.pipeline.seeds import BLOCKS, seeds
 from policy_bringup.sim.rollout import load_stack
@@ -75,8 +76,10 @@ def calibrate(
     progress: Progress = lambda _: None,
     deployment_file: str = "grasp.yaml",
     patience_s: float = 20.0,
+    ledger: Ledger | None = None,
 ) -> Calibration:
     """Plays `episodes` episodes from `seed` on, on the camera backends in turn (those that are here), and takes stock.
+    What the ledger has, if there is one, is not played again.
 
     The same arguments give the same calibration, whatever `workers` is. The bundle is left as it is: see `apply`.
     Raises LearningError for too few episodes or successes, ConfigError for seeds of another purpose, ContractError for
@@ -92,19 +95,23 @@ def calibrate(
     measured = load_bundle(folder, stack.deployment.contract)
     usable = _usable(backends, play.backends(stack, "raycast")[1])
     setting = Setting(config_folder, deployment_file, play.bundle(folder), usable[0], patience_s)
-    scored = tuple(score(setting, chosen, usable, workers, progress))
+    scored = tuple(score(setting, chosen, usable, workers, progress, ledger))
     return take_stock(scored, false_alarm_rate, measured)
 
 
 def score(
-    setting: Setting, chosen: Sequence[int], backends: Sequence[FixedBackend], workers: int, progress: Progress
-) -> Iterable[Scored]:
+    setting: Setting, chosen: Sequence[int], backends: Sequence[FixedBackend], workers: int, progress: Progress,
+    ledger: Ledger | None = None,
+) -> Iterable[Scored]:  # fmt: skip
     """Plays the seeds `chosen`, the first backend being the setting's, and returns them in order; `progress` hears of
     each as it is done. Raises what Stage.play raises, and EpisodeError if a worker dies."""
     conditions = [PLAIN if backend == setting.backend else OTHER_BACKEND for backend in backends]
     jobs = [Job(seed, conditions[n % len(conditions)], unguarded=True) for n, seed in enumerate(chosen)]
     done = {}
-    with performers(Stage(setting), workers) as perform:
+    stage = Stage(setting)
+    with performers(stage, workers) as perform:
+        if ledger is not None:
+            perform = ledger.remembering(stage, perform)
         for played in perform(jobs):
             attempt = played.attempt
             done[attempt.seed] = Scored(attempt.seed, attempt.backend, attempt.success, attempt.doubt)

@@ -14,6 +14,7 @@ from policy_bringup.episodes.film_strip import Thumbnail
 from policy_bringup.pipeline.attempt import PLAIN, Attempt
 from policy_bringup.pipeline.failures import alarmed, failure_class
 from policy_bringup.pipeline.faults import FAULTS, LEFT_S, impossible, onset_of
+from policy_bringup.pipeline.ledger import Ledger
 from policy_bringup.pipeline.perturbations import PERTURBATIONS
 from policy_bringup.pipeline.play import Job, Perform, Played, Setting, Stage, backends, performers
 from policy_bringup.pipeline.seeds import seeds
@@ -64,9 +65,9 @@ class Evaluation:
 
     threshold: the uncertainty above which safety stopped the policy. unguarded: seed -> the same plain episode with
     the threshold off, for those in which safety had acted on the policy's doubt. skipped: condition -> why it was not
-    played. seconds: of this machine's time. ros: report of the deployment over topics, if it ran. network: fault -> the
-    same faults with the network alone: nobody refuses its pictures, the threshold is off, and an episode ends when the
-    undisturbed one of its seed did, so that it has had no more time to be in doubt.
+    played. seconds: of this machine's time, also for what a ledger had kept. ros: report of the deployment over topics,
+    if it ran. network: fault -> the same faults with the network alone: nobody refuses its pictures, the threshold is
+    off, and an episode ends when the undisturbed one of its seed did, so that it has had no more time to be in doubt.
     """
 
     plan: Plan
@@ -87,8 +88,9 @@ class Evaluation:
         return self.attempts[PLAIN]
 
 
-def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None) -> Evaluation:
-    """Plays everything that the plan asks for. The same plan gives the same attempts, whatever `workers` is.
+def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None, ledger: Ledger | None = None) -> Evaluation:
+    """Plays everything that the plan asks for and the ledger, if there is one, does not have. The same plan gives the
+    same attempts, whatever `workers` is.
 
     Raises ConfigError for unknown names and for seeds that are not the evaluation's, what loading the policy raises,
     DeviceError for a camera backend that does not work, EpisodeError if a worker dies.
@@ -103,6 +105,8 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None) -> Eva
     faults = [name for name in plan.faults if name not in skipped]
     jobs = _first_jobs(plan, chosen, skipped)
     with performers(stage, plan.workers) as perform:
+        if ledger is not None:
+            perform = ledger.remembering(stage, perform)
         series = _Series(perform, progress, len(jobs) + 2 * len(faults) * len(chosen[: plan.others]))
         series.play(jobs)
         series.play(_fault_jobs(faults, series.of(PLAIN)[: plan.others]))
@@ -119,7 +123,7 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None) -> Eva
         {p.job.seed: p.attempt for p in series.done if p.job.unguarded and not p.job.unwatched},
         tuple(Strip(played.attempt, played.strips) for played in series.done if played.job.strips),
         skipped,
-        time.monotonic() - began,
+        time.monotonic() - began + (0.0 if ledger is None else ledger.saved_s),
         network={name: series.unwatched(name) for name in faults if name not in skipped},
     )
 
