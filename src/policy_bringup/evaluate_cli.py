@@ -57,7 +57,9 @@ class Evaluate:
     faults: bool = False
     """Also let cameras go wrong while the arm moves (frozen, black, swapped), and count whether it is stopped."""
     others: int = 50
-    """Episodes for each perturbation and each fault."""
+    """Episodes for each perturbation."""
+    fault_episodes: int = 50
+    """Episodes for each fault, once with the whole policy and once with its network alone."""
     ros: bool = False
     """Also run the deployment itself, all nodes over topics and in real time, with safety on."""
     ros_episodes: int = 50
@@ -109,6 +111,7 @@ class Evaluate:
             perturbations=tuple(PERTURBATIONS) if EVERYTHING in self.perturb else self.perturb,
             faults=tuple(FAULTS) if self.faults else (),
             others=self.others,
+            fault_episodes=self.fault_episodes,
             backend=self.backend,
         )
 

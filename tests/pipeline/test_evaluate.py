@@ -35,7 +35,8 @@ def seeing(small_config, policies):
         episodes=2,
         perturbations=("occlusion", "latency"),
         faults=("black", "swapped"),
-        others=1,
+        others=2,
+        fault_episodes=1,
         backend="raycast",
         patience_s=7.0,
     )
@@ -70,8 +71,8 @@ def test_conditions_are_played_on_the_seeds_of_the_plain_episodes(seeing):
     assert [attempt.seed for attempt in evaluation.plain] == [FIRST, FIRST + 1]
     assert set(evaluation.attempts) == {"plain", "occlusion", "latency", "black", "swapped"}
     for name, attempts in evaluation.attempts.items():
-        if name != "plain":
-            assert [(attempt.seed, attempt.condition) for attempt in attempts] == [(FIRST, name)]
+        seeds = [FIRST] if name in ("black", "swapped") else [FIRST, FIRST + 1]
+        assert [(attempt.seed, attempt.condition) for attempt in attempts] == [(seed, name) for seed in seeds]
 
 
 def test_faults_begin_in_motion_and_are_noticed_by_a_policy_that_looks(seeing):
@@ -106,7 +107,7 @@ def test_the_same_faults_are_played_with_the_network_alone_for_as_long_as_the_un
 
 def test_progress_counts_up_to_the_end(seeing):
     evaluation, heard = seeing
-    played = 2 + 4 + 2 + len(evaluation.strips)
+    played = 2 + 4 + 2 + 2 + len(evaluation.strips)
     assert heard[-1] == (played, played)
     assert [done for done, _ in heard] == list(range(1, played + 1))
     assert all(done <= total for done, total in heard)
@@ -124,7 +125,8 @@ def test_a_blind_policy_has_no_camera_faults(moody_plan):
         ({"seed": 499}, "seeds must be from 1000000"),
         ({"perturbations": ("weather",)}, "perturb: must be among colour, size.*found 'weather'"),
         ({"faults": ("broken",)}, "faults: must be among frozen, black, swapped, found 'broken'"),
-        ({"others": 0}, "must be at least 1, found 0"),
+        ({"others": 0}, "episodes per perturbation: must be at least 1, found 0"),
+        ({"fault_episodes": 0}, "episodes per fault: must be at least 1, found 0"),
         ({"episodes": 0}, "at least one episode"),
     ],
 )

@@ -50,10 +50,10 @@ def test_a_deployment_over_topics_is_part_of_the_report(out, handlers, domain_id
 
 
 def test_names_on_the_command_line_reach_the_plan(config_folder):
-    line = ["expert", "--perturb", "light", "noise", "--faults", "--others", "7", "--seed", "1000100"]
-    plan = tyro.cli(Evaluate, args=line)._plan(config_folder / "grasp.yaml")
+    line = "expert --perturb light noise --faults --others 7 --fault-episodes 9 --seed 1000100"
+    plan = tyro.cli(Evaluate, args=line.split())._plan(config_folder / "grasp.yaml")
     assert (plan.perturbations, plan.faults) == (("light", "noise"), ("frozen", "black", "swapped"))
-    assert (plan.others, plan.seed) == (7, 1_000_100)
+    assert (plan.others, plan.fault_episodes, plan.seed) == (7, 9, 1_000_100)
     everything = tyro.cli(Evaluate, args=["expert", "--perturb", "all"])._plan(config_folder / "grasp.yaml")
     assert everything.perturbations == tuple(PERTURBATIONS)
     assert everything.faults == ()

@@ -32,8 +32,9 @@ class Plan:
     """What to evaluate. policy: makes it in every process (play.expert, play.bundle(folder)); name: for the report.
 
     seed: of the first episode; None: the first of the evaluation's. workers: processes, 1 is this one alone.
-    perturbations, faults: names; each is played on the first `others` of the seeds. backend: "both" plays all episodes
-    with the usual one and all once more with the other. successes_shown: film strips of successful episodes.
+    perturbations, faults: names; each is played on the first `others` or `fault_episodes` of the seeds. backend: "both"
+    plays all episodes with the usual one and all once more with the other. successes_shown: film strips of successful
+    episodes.
     """
 
     config_folder: Path
@@ -46,6 +47,7 @@ class Plan:
     perturbations: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     others: int = 50
+    fault_episodes: int = 50
     backend: Literal["auto", "egl", "raycast", "both"] = "auto"
     patience_s: float = 20.0
     successes_shown: int = 2
@@ -107,9 +109,9 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None, ledger
     with performers(stage, plan.workers) as perform:
         if ledger is not None:
             perform = ledger.remembering(stage, perform)
-        series = _Series(perform, progress, len(jobs) + 2 * len(faults) * len(chosen[: plan.others]))
+        series = _Series(perform, progress, len(jobs) + 2 * len(faults) * len(chosen[: plan.fault_episodes]))
         series.play(jobs)
-        series.play(_fault_jobs(faults, series.of(PLAIN)[: plan.others]))
+        series.play(_fault_jobs(faults, series.of(PLAIN)[: plan.fault_episodes]))
         skipped.update({name: "nothing moved for long enough" for name in faults if not series.of(name)})
         last = _last_jobs(plan, series)
         series.total = len(series.done) + len(last)
@@ -166,8 +168,9 @@ def _check_names(plan: Plan) -> None:
         for name in names:
             if name not in known:
                 raise ConfigError(f"{what}: must be among {', '.join(known)}, found '{name}'")
-    if plan.others < 1:
-        raise ConfigError(f"episodes per perturbation and fault: must be at least 1, found {plan.others}")
+    for what, count in (("perturbation", plan.others), ("fault", plan.fault_episodes)):
+        if count < 1:
+            raise ConfigError(f"episodes per {what}: must be at least 1, found {count}")
 
 
 def _perturbations(plan: Plan) -> Iterable[str]:
