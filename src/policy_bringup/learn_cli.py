@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -17,6 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from policy_bringup import runner
 from policy_bringup.learning_cli import INTERRUPTED, stoppable, words
+
+if TYPE_CHECKING:
+    from policy_bringup.learning.train import Trained
 
 LINE_S = 60.0
 
@@ -38,25 +42,40 @@ class Learn:
     """Draws scenes, split and weights anew, to see how much of the result was luck."""
 
     def __call__(self) -> int:
-        """Prints the report; 130 if it was interrupted."""
+        """Prints the report, and where it lies; 130 if it was interrupted."""
         from policy_bringup.learning.train import Interrupted
         from policy_bringup.pipeline.course import STAGES, Course, Ears
-        from policy_bringup.pipeline.summary import TABLE_FILE
+        from policy_bringup.pipeline.summary import PAGE_FILE, TABLE_FILE
 
         file = _course_path(self.course)
         drawn = "" if self.seed is None else f"_seed_{self.seed}"
         work = self.work or Path("build") / "learn" / f"{file.stem}{drawn}"
         out = self.out or (work if drawn else file.parents[2] / "models" / "policies") / file.stem
+        command = f"policy {shlex.join(sys.argv[1:])}"
         with stoppable() as stop, _Bars(STAGES) as bars:
-            ears = Ears(bars.begin, bars.done, lambda at: bars.done(at.step, at.steps, words(at)), stop)
+            ears = Ears(
+                bars.begin, bars.done, lambda at: bars.done(at.step, at.steps, words(at)), _say_shares, print, stop
+            )
             try:
-                Course(file, work, out, self.workers, f"policy {shlex.join(sys.argv[1:])}", ears, self.seed).run()
+                made = Course(file, work, out, self.workers, command, ears, self.seed).run()
             except (Interrupted, KeyboardInterrupt) as interrupted:
                 print(str(interrupted) or f"{work}: stopped; the same command goes on from there")
                 return INTERRUPTED
-        Console().print(Markdown((work / "report" / TABLE_FILE).read_text(encoding="utf-8")))
-        print(out)
+        if made:
+            Console().print(Markdown((work / "report" / TABLE_FILE).read_text(encoding="utf-8")))
+        else:
+            print(f"{work}: everything is done, and nothing was changed; delete this folder to begin anew")
+        print(f"{work / 'report' / PAGE_FILE}\n{out}")
         return 0
+
+
+def _say_shares(trained: Trained) -> None:
+    shares = trained.metrics["step_shares"]
+    if shares:  # none of a run that was finished before they were counted
+        print(
+            f"training: of its steps' time {shares['waiting']:.1%} was waiting for data, "
+            f"{shares['augmentation']:.1%} augmentation"
+        )
 
 
 class _Bars(Progress):

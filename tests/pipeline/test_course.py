@@ -11,6 +11,7 @@ import yaml
 
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.errors import ConfigError, LearningError
+from policy_bringup.core.fingerprints import files_sha256
 from policy_bringup.episodes.journal import load_journal
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.episodes.splits import SPLIT_FILE
@@ -19,6 +20,7 @@ from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.inference.onnx_policy import load_policy
 from policy_bringup.learning.train import Interrupted
 from policy_bringup.pipeline.course import STAGES, Course, Ears, publish
+from policy_bringup.pipeline.demonstrations import SETTINGS_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMONSTRATIONS = 10
@@ -60,10 +62,11 @@ class Listener:
         self.stages: list[str] = []
         self.done: dict[str, tuple[int, int]] = {}
         self.steps = 0
+        self.shares: dict[str, float] = {}
 
     @property
     def ears(self) -> Ears:
-        return Ears(self._begin, self._done, self._trained)
+        return Ears(self._begin, self._done, self._stepped, self._trained)
 
     def _begin(self, stage: str) -> None:
         self.stages.append(stage)
@@ -73,8 +76,11 @@ class Listener:
     def _done(self, done: int, total: int) -> None:
         self.done[self.stages[-1]] = (done, total)
 
-    def _trained(self, progress) -> None:
+    def _stepped(self, _progress) -> None:
         self.steps += 1
+
+    def _trained(self, trained) -> None:
+        self.shares = trained.metrics["step_shares"]
 
 
 class Interruption(Exception):
@@ -92,16 +98,18 @@ def course(site, tmp_path_factory):
         Course(file, work, out, 2, "policy learn grasp", first.ears).run()
     made = stamps(work)
     change(file, patience_s=0.6)
+    change(work / SETTINGS_FILE, patience_s=0.6)  # as if the demonstrations had been made with so little
     with pytest.raises(LearningError) as refusal:
         Course(file, work, out, 2, "policy learn grasp", second.ears).run()
     assert stamps(work) == made
     return work, out, first, second, str(refusal.value)
 
 
-def stamps(work: Path) -> dict[str, int]:
-    """When everything was made that a course makes once."""
-    files = [*work.glob("demos/*/*.mcap"), *work.glob("frames/*/action.npy"), work / "bundle" / "policy.onnx"]
-    return {str(path): path.stat().st_mtime_ns for path in files}
+def stamps(work: Path) -> dict[str, int | str]:
+    """When everything was made that a course makes once, and which graph it came to."""
+    files = [*work.glob("demos/*/*.mcap"), *work.glob("frames/*/action.npy")]
+    graph = read_manifest(work / "bundle" / MANIFEST_FILE).onnx.sha256
+    return {**{str(path): path.stat().st_mtime_ns for path in files}, "graph": graph}
 
 
 def test_the_stages_follow_each_other_and_say_how_far_they_are(course):
@@ -115,6 +123,8 @@ def test_a_second_start_makes_nothing_twice(course):
     work, _, first, second, _ = course
     assert len(episodes(work / "demos")) == len(list((work / "frames").glob("episode_*"))) == DEMONSTRATIONS
     assert (first.steps, second.steps) == (STEPS, 0)
+    assert first.shares == second.shares
+    assert 0.0 < first.shares["waiting"] < 1.0
 
 
 def test_a_minute_of_training_on_ten_recorded_episodes_has_learned_something(course):
@@ -136,6 +146,14 @@ def test_what_was_trained_is_a_bundle_whose_graph_says_what_the_network_said(cou
     assert bundle.manifest.onnx.parity_max_abs_error < 1e-4
     assert bundle.manifest.fingerprint.aligned == {"sim": {}}
     assert load_policy(work / "bundle", contract).contract == contract
+
+
+def test_a_bundle_says_from_which_configuration_it_was_made_also_where_the_graph_was_there_before(course, site):
+    """Its patience was changed before the second start: so the graph is the same, and the configuration is not."""
+    made, training = course[0] / "bundle" / MANIFEST_FILE, site / "config" / "train"
+    files = (training / "grasp.yaml", training / "bc_spatial.yaml")
+    change(files[0], patience_s=0.6)
+    assert read_manifest(made).provenance.configuration == files_sha256(files)
 
 
 def test_a_policy_that_fails_is_not_calibrated_and_not_shipped(course):
@@ -176,12 +194,44 @@ def test_demonstrations_of_another_configuration_are_not_mixed_with_new_ones(cou
     work = course[0]
     shutil.copytree(site / "config", tmp_path / "config")
     (tmp_path / "models").symlink_to(ROOT / "models")
+    change(tmp_path / "config" / "train" / "grasp.yaml", patience_s=0.6)
     sim = tmp_path / "config" / "sim.yaml"
     sim.write_text(sim.read_text() + "\n# another one\n")
     made = stamps(work)
     with pytest.raises(LearningError, match=f"{DEMONSTRATIONS} demonstrations were made with another configuration"):
         Course(tmp_path / "config" / "train" / "grasp.yaml", work, tmp_path / "out", 1).run()
     assert stamps(work) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"patience_s": 7.0}, r"were made with patience_s 0\.6 and not 7\.0; restore that, or delete"),
+        ({"variation": {"light": 0.3}}, r"were made with variation\.light 0\.2 and not 0\.3; restore that"),
+        ({"seed": 5, "patience_s": 8.0}, r"were made with seed 0 and not 5, patience_s 0\.6 and not 8\.0; restore"),
+    ],
+)
+def test_more_demonstrations_are_not_made_in_another_way_than_those_that_are_there(
+    course, site, tmp_path, changes, sentence
+):
+    work = course[0]
+    shutil.copytree(site / "config", tmp_path / "config")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    file = tmp_path / "config" / "train" / "grasp.yaml"
+    there = yaml.safe_load(file.read_text())
+    variation = {**there["variation"], **changes.get("variation", {})}
+    change(file, demonstrations=DEMONSTRATIONS + 2, patience_s=0.6)
+    change(file, **{**changes, "variation": variation})
+    made = stamps(work)
+    with pytest.raises(LearningError, match=sentence):
+        Course(file, work, tmp_path / "out", 1).run()
+    assert stamps(work) == made
+
+
+def test_demonstrations_of_which_nobody_knows_how_they_were_made_are_not_added_to(site, tmp_path):
+    (tmp_path / "demos" / "episode_000000").mkdir(parents=True)
+    with pytest.raises(LearningError, match=r"demonstrations\.yaml: is missing, so how .*demos was made is not known"):
+        Course(site / "config" / "train" / "grasp.yaml", tmp_path, tmp_path / "out", 1).run()
 
 
 def test_demonstrations_may_not_touch_the_seeds_of_the_evaluation(site, tmp_path):

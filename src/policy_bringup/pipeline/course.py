@@ -2,11 +2,13 @@
 
 Every stage keeps what it has made in the work folder and makes nothing twice: a course that was interrupted, however,
 goes on where it was when it is called again. Only the last step touches the folder of the finished bundle, and replaces
-it whole.
+it whole; a course that is finished changes nothing any more.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,9 +26,8 @@ from policy_bringup.core.types import Contract
 from policy_bringup.episodes.conversion import alignment_of
 from policy_bringup.episodes.convert import convert
 from policy_bringup.episodes.frames import load_frames
-from policy_bringup.episodes.journal import load_journal
-from policy_bringup.episodes.layout import episodes
-from policy_bringup.episodes.splits import Split, save_split, split
+from policy_bringup.episodes.layout import PARTIAL, write_durably
+from policy_bringup.episodes.splits import Split
 from policy_bringup.inference.bundle import Bundle, load_bundle, write_bundle
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.learning.config import load_train_config
@@ -36,18 +37,23 @@ from policy_bringup.learning.run import Progress as TrainProgress
 from policy_bringup.learning.train import Interrupted, Trained, train
 from policy_bringup.pipeline import bundling, play
 from policy_bringup.pipeline.calibrate import apply, calibrate
+from policy_bringup.pipeline.demonstrations import Demonstrations, demonstrate
 from policy_bringup.pipeline.evaluate import Evaluation, Plan, evaluate
 from policy_bringup.pipeline.faults import FAULTS
+from policy_bringup.pipeline.ledger import Ledger
 from policy_bringup.pipeline.perturbations import PERTURBATIONS
 from policy_bringup.pipeline.seeds import seeds
 from policy_bringup.pipeline.summary import JSON_FILE, TABLE_FILE, write_report
 from policy_bringup.sim.randomise import Randomisation
 from policy_bringup.sim.recorded_rollout import provenance
 from policy_bringup.sim.rollout import load_stack
-from policy_bringup.sim.selfplay import SelfPlay, run_selfplay
 
 PARITY_MOMENTS = 16
 """Real moments, spread over the validation episodes, that prove the bundle's graph wherever it is loaded."""
+LEDGER_FILE = "played.jsonl"
+"""In the work folder: every episode of calibration and evaluation."""
+FINISHED_FILE = "finished.json"
+"""In the work folder, once the bundle is in its place."""
 STAGES = ("demonstrations", "frames", "training", "bundle", "calibration", "evaluation")
 
 
@@ -69,11 +75,14 @@ class CourseConfig:
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who is told: of a stage its name, then how much of it is done, of how much. stop: asked now and then."""
+    """Who is told: of a stage its name, then how much of it is done, of how much; in a sentence, what was left out; how
+    training ended. stop: asked now and then."""
 
     stage: Callable[[str], None] = lambda _name: None
     done: Callable[[int, int], None] = lambda _done, _total: None
     training: Callable[[TrainProgress], None] = lambda _progress: None
+    trained: Callable[[Trained], None] = lambda _trained: None
+    say: Callable[[str], None] = lambda _sentence: None
     stop: Callable[[], bool] = lambda: False
 
 
@@ -102,13 +111,24 @@ class Course:
         self._ears = ears or Ears()
         self._stack = load_stack(self._folder, self._config.deployment)
         self._contract: Contract = self._stack.deployment.contract
+        origin = provenance(self._folder, self._config.deployment, "policy", "")
+        self._made_with = {
+            "configuration": origin.config_sha256,
+            "robot": files_sha256([self._stack.urdf]),
+            "code": origin.code_version,
+        }
         seeds("training", self._config.demonstrations, self._config.seed)
 
-    def run(self) -> Evaluation:
-        """Every stage that is not done yet. Raises LearningError (Interrupted if it was asked to stop), EpisodeError,
-        ContractError, DeviceError; what is finished by then stays, and so does an older bundle in `out`."""
+    def run(self) -> bool:
+        """Every stage that is not done yet; False if there was none, and nothing was changed.
+
+        Raises LearningError (Interrupted if it was asked to stop), EpisodeError, ContractError, DeviceError; what is
+        finished by then stays, and so does an older bundle in `out`.
+        """
+        if _read_mark(self._work) == self._mark():
+            return False
         parts = self._demonstrate()
-        self._convert()
+        self._convert(parts)
         train_part, validation_part = (
             Dataset.open(self._work / "frames", names, self._contract) for names in (parts.train, parts.validation)
         )
@@ -116,9 +136,11 @@ class Course:
         trained = train(
             train_part, validation_part, self._training, self._work / "run", self._ears.training, self._ears.stop
         )
+        self._ears.trained(trained)
         self._bundle(trained, train_part, validation_part)
         self._calibrate()
-        return self._evaluate()
+        self._evaluate()
+        return True
 
     def _done(self, done: int, total: int) -> None:
         self._ears.done(done, total)
@@ -126,51 +148,25 @@ class Course:
             raise Interrupted(f"{self._work}: stopped after {done} of {total}; the same command goes on from there")
 
     def _demonstrate(self) -> Split:
-        """Half of the demonstrations with each camera backend, or all ray cast where there is no OpenGL."""
         self._ears.stage("demonstrations")
-        config, demos = self._config, self._work / "demos"
-        self._refuse_mixture(demos)
-        _, no_opengl = play.backends(self._stack, "raycast")
-        drawn = 0 if no_opengl else config.demonstrations // 2
-        series: tuple[tuple[play.FixedBackend, int, int], ...]
-        series = (("egl", config.seed, drawn), ("raycast", config.seed + drawn, config.demonstrations - drawn))
-        done = 0
-        for backend, seed, count in series:
-            selfplay = SelfPlay(
-                self._folder, demos, count, config.deployment, seed, self._workers,
-                backend=backend, patience_s=config.patience_s, variation=config.variation,
-            )  # fmt: skip
+        config = self._config
+        wanted = Demonstrations(
+            self._folder, self._work / "demos", config.demonstrations, config.deployment, config.seed,
+            config.patience_s, config.variation, self._workers,
+        )  # fmt: skip
+        return demonstrate(wanted, self._done, self._ears.say)
 
-            def heard(_played: object) -> None:
-                nonlocal done
-                done += 1
-                self._done(done, config.demonstrations)
-
-            if count:
-                skipped = run_selfplay(selfplay, heard).skipped
-                done += skipped
-        parts = split(demos, config.seed)
-        save_split(demos, parts, config.seed)
-        return parts
-
-    def _refuse_mixture(self, demos: Path) -> None:
-        """What there is was made with the present configuration, or is another course's."""
-        now = provenance(self._folder, self._config.deployment, "expert", "").config_sha256
-        there = episodes(demos) if demos.is_dir() else ()
-        others = [folder for folder in there if load_journal(folder).provenance.config_sha256 != now]
-        if others:
-            raise LearningError(
-                f"{demos}: {len(others)} demonstrations were made with another configuration than {self._folder}; "
-                f"delete {self._work} to begin anew, or restore the configuration"
-            )
-
-    def _convert(self) -> None:
+    def _convert(self, parts: Split) -> None:
+        """Only what the split names: what failed, or was interrupted, is not learned from."""
         self._ears.stage("frames")
+        demos, frames = self._work / "demos", self._work / "frames"
+        for unfinished in frames.glob(f".*{PARTIAL}"):  # of a start that was killed
+            shutil.rmtree(unfinished)
         derive = partial(tool_columns, self._folder / self._config.deployment)
         rate_hz = graph.topic("policy/action").rate_hz
         report = convert(
-            episodes(self._work / "demos"), self._work / "frames", self._contract, rate_hz, derive, self._workers,
-            progress=lambda done, total, _name: self._done(done, total),
+            [demos / name for name in sorted((*parts.train, *parts.validation, *parts.test))], frames,
+            self._contract, rate_hz, derive, self._workers, progress=lambda done, total, _name: self._done(done, total),
         )  # fmt: skip
         if report.failed:
             name, reason = next(iter(report.failed.items()))
@@ -181,11 +177,13 @@ class Course:
         return self._work / "bundle"
 
     def _bundle(self, trained: Trained, train_part: Dataset, validation_part: Dataset) -> None:
-        """The uncalibrated bundle, unless the same graph is there already."""
+        """The uncalibrated bundle, unless the same graph is there already, from the same configuration."""
         self._ears.stage("bundle")
         model = export_onnx(trained.policy)
-        if self._draft.is_dir() and load_bundle(self._draft, self._contract).model == model:
-            return
+        if self._draft.is_dir():
+            there = load_bundle(self._draft, self._contract)
+            if there.model == model and there.manifest.provenance.configuration == self._configuration_sha256:
+                return
         moments = np.linspace(0, len(validation_part) - 1, PARITY_MOMENTS).astype(np.int64)
         folders = [self._work / "frames" / name for name in train_part.episodes]
         frames = (load_frames(folder, self._contract) for folder in folders)
@@ -200,11 +198,17 @@ class Course:
             opset=OPSET,
         )
 
+    def _ledger(self) -> Ledger:
+        """What was played with the draft's graph and start, by the present configuration and code."""
+        manifest = read_manifest(self._draft / MANIFEST_FILE)
+        fingerprint = sha256(repr(manifest.fingerprint).encode()).hexdigest()
+        policy = {"graph": manifest.onnx.sha256, "fingerprint": fingerprint}
+        return Ledger(self._work / LEDGER_FILE, {**policy, **self._made_with})
+
     def _calibrate(self) -> None:
+        """Anew in every start, for what is asked for may have changed: only what was not played yet costs time."""
         self._ears.stage("calibration")
         config, rolled = self._config, 0
-        if read_manifest(self._draft / MANIFEST_FILE).uncertainty.calibration_episodes:
-            return
 
         def heard(_scored: object) -> None:
             nonlocal rolled
@@ -214,7 +218,7 @@ class Course:
         calibration = calibrate(
             self._draft, self._folder, config.calibration_episodes, false_alarm_rate=config.false_alarm_rate,
             workers=self._workers, progress=heard, deployment_file=config.deployment,
-            patience_s=config.patience_s,
+            patience_s=config.patience_s, ledger=self._ledger(),
         )  # fmt: skip
         apply(self._draft, calibration)
 
@@ -229,11 +233,25 @@ class Course:
                 others=config.other_episodes, backend="both", patience_s=config.patience_s,
             ),
             self._done,
+            self._ledger(),
         )  # fmt: skip
         written = write_report(evaluation, self._work / "report", self._command)
         report = {TABLE_FILE: written.table.read_bytes(), JSON_FILE: written.data.read_bytes()}
         publish(load_bundle(self._draft, self._contract), self._out, report)
+        write_durably(self._work / FINISHED_FILE, json.dumps(self._mark(), indent=1))
         return evaluation
+
+    def _mark(self) -> dict[str, str]:
+        """What a finished course was made from, and what it shipped."""
+        shipped = files_sha256(path for path in self._out.rglob("*") if path.is_file())
+        return {"course": self._configuration_sha256, **self._made_with, "shipped": shipped}
+
+
+def _read_mark(work: Path) -> object:
+    try:
+        return json.loads((work / FINISHED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def publish(draft: Bundle, out: Path, report: dict[str, bytes]) -> Bundle:
