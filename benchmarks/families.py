@@ -27,15 +27,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.episodes.conversion import alignment_of
-from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.splits import load_split
 from policy_bringup.learning.bc_spatial import BcSpatial
 from policy_bringup.learning.config import TrainConfig, load_train_config
 from policy_bringup.learning.dataset import Dataset
-from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
+from policy_bringup.learning.export import export_onnx
 from policy_bringup.learning.train import Trained, train
-from policy_bringup.pipeline import bundling, play
+from policy_bringup.pipeline import export, play
 from policy_bringup.pipeline.seeds import seeds
 from policy_bringup.pipeline.statistics import Rate, rate
 from policy_bringup.pipeline.wording import rate_words
@@ -108,14 +106,8 @@ def _timed(config: TrainConfig, minutes: float) -> TrainConfig:
 
 def success(trained: Trained, parts: Parts, folder: Path, choice: Families) -> Rate:
     """Of the policy, in closed loop."""
-    moments = np.linspace(0, len(parts.validation) - 1, 8).astype(np.int64)
-    folders = [parts.frames / name for name in parts.train.episodes]
-    episodes = (load_frames(folder, CONTRACT) for folder in folders)
-    bundling.bundle(
-        folder, export_onnx(trained.policy), parity_samples(trained.policy, parts.validation.batch(moments)), CONTRACT,
-        bundling.fingerprint_of(episodes, CONTRACT, alignment_of(folders)), dataset_sha256=parts.train.sha256,
-        configuration_sha256="0" * 64, opset=OPSET,
-    )  # fmt: skip
+    model = export_onnx(trained.policy)
+    export.write(folder, trained.policy, model, parts.frames, parts.train, parts.validation, "0" * 64)
     backend, _ = play.backends(load_stack(ROOT / "config"), "auto")
     stage = play.Stage(play.Setting(ROOT / "config", "grasp.yaml", play.bundle(folder), backend, 20.0))
     jobs = [play.Job(seed, unguarded=True) for seed in seeds("evaluation", choice.episodes, FIRST_SCENE)]

@@ -19,7 +19,8 @@ from rich.table import Table
 from policy_bringup import runner
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import Options
-from policy_bringup.core.trials import Report, load_report
+from policy_bringup.core.trials import Report
+from policy_bringup.over_topics import over_topics
 from policy_bringup.pipeline.advise import (
     Advice,
     Circumstances,
@@ -87,7 +88,10 @@ class Evaluate:
         out, command = self.out or OUT / plan.name, f"policy {shlex.join(sys.argv[1:])}"
         written, code = write_report(evaluation, out, command), 0
         if self.ros:
-            report, code = self._over_topics(deployment, out)
+            report, ending = self._over_topics(deployment, out)
+            code = ending.code
+            if code != 0:
+                print(f"policy evaluate: the deployment ended early: '{ending.node}' ({code})", file=sys.stderr)
             written = write_report(replace(evaluation, ros=report), out, command)
         Console().print(Markdown(written.text))
         print(f"{written.page}\n{written.data}\n{written.table}")
@@ -115,26 +119,21 @@ class Evaluate:
             backend=self.backend,
         )
 
-    def _over_topics(self, deployment: Path, out: Path) -> tuple[Report, int]:
+    def _over_topics(self, deployment: Path, out: Path) -> tuple[Report | None, runner.Ending]:
         """The deployment's own report. What its nodes say goes to the terminal."""
-        path = out.absolute() / TOPICS_FILE
-        path.unlink(missing_ok=True)
-        ending = runner.run(
+        return over_topics(
             Options(
                 mode="sim",
                 deployment=deployment,
                 source=EXPERT if self.policy == EXPERT else "bundle",
                 bundle=None if self.policy == EXPERT else Path(self.policy).absolute(),
                 episodes=self.ros_episodes,
-                report=path,
+                report=out.absolute() / TOPICS_FILE,
                 camera_backend="auto" if self.backend == "both" else self.backend,
                 seed=self.seed,
                 domain_id=self.domain_id,
             )
         )
-        if ending.code != 0:
-            print(f"policy evaluate: the deployment ended early: '{ending.node}' ({ending.code})", file=sys.stderr)
-        return load_report(path), ending.code
 
 
 @dataclass(frozen=True)

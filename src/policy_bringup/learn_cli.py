@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,11 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from policy_bringup import runner
+from policy_bringup.core.errors import LearningError
+from policy_bringup.core.startup import Options
+from policy_bringup.core.trials import Report
 from policy_bringup.learning_cli import INTERRUPTED, stoppable, words
+from policy_bringup.over_topics import EpisodeLog, over_topics
 
 if TYPE_CHECKING:
     from policy_bringup.learning.train import Trained
@@ -57,7 +61,7 @@ class Learn:
                 bars.begin, bars.done, lambda at: bars.done(at.step, at.steps, words(at)), _say_shares, print, stop
             )
             try:
-                made = Course(file, work, out, self.workers, command, ears, self.seed).run()
+                made = Course(file, work, out, self.workers, command, ears, self.seed, _deploy).run()
             except (Interrupted, KeyboardInterrupt) as interrupted:
                 print(str(interrupted) or f"{work}: stopped; the same command goes on from there")
                 return INTERRUPTED
@@ -67,6 +71,21 @@ class Learn:
             print(f"{work}: everything is done, and nothing was changed; delete this folder to begin anew")
         print(f"{work / 'report' / PAGE_FILE}\n{out}")
         return 0
+
+
+def _deploy(options: Options, done: Callable[[int, int], None]) -> Report:
+    """What the nodes say goes into a file beside the report."""
+    from policy_bringup.learning.train import Interrupted
+
+    assert options.report is not None
+    said = options.report.with_suffix(".log")
+    with said.open("w", encoding="utf-8") as log:
+        report, ending = over_topics(options, EpisodeLog(log, lambda over: done(over, options.episodes)))
+    if ending.node is None:
+        raise Interrupted(f"{options.report.parent}: stopped; the same command goes on from there")
+    if report is None or ending.code != 0:
+        raise LearningError(f"the deployment ended early: '{ending.node}' ({ending.code}); what was said is in {said}")
+    return report
 
 
 def _say_shares(trained: Trained) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import Options, Process, processes
@@ -22,6 +22,16 @@ from policy_bringup.leftovers import sweep
 
 STOP_TIMEOUT_S = 5.0
 PR_SET_PDEATHSIG = 1
+
+
+class Log(Protocol):
+    """Where what the nodes say goes, from several threads."""
+
+    def write(self, text: str, /) -> object:
+        """A line, or its end."""
+
+    def flush(self) -> object:
+        """After every line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class Ending:
 class Runner:
     """One running deployment. Use as a context manager: leaving it stops every process."""
 
-    def __init__(self, options: Options, log: IO[str] = sys.stderr) -> None:
+    def __init__(self, options: Options, log: Log = sys.stderr) -> None:
         self._options = options
         self._log = log
         self._readers: list[threading.Thread] = []
@@ -117,7 +127,7 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run(options: Options, log: IO[str] = sys.stderr) -> Ending:
+def run(options: Options, log: Log = sys.stderr) -> Ending:
     """Runs a deployment until a node ends or SIGINT or SIGTERM arrives."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

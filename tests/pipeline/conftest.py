@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,3 +264,13 @@ def hovering():
         )
 
     return write
+
+
+@pytest.fixture
+def handlers():
+    """Running a deployment takes the signals over; they are given back."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from policy_bringup.core.startup import Options
+from policy_bringup.core.trials import Episode, Report
 from policy_bringup.core.types import Contract
 from policy_bringup.inference.manifest import MANIFEST_FILE, PROVISIONAL_THRESHOLD, Uncertainty, read_manifest
 from policy_bringup.learn_cli import Learn
 from policy_bringup.learning.train import Interrupted, Trained
-from policy_bringup.pipeline.course import Course, Ears
+from policy_bringup.pipeline.course import STAGES, Course, Ears
 from policy_bringup.pipeline.play import Job, Played, Stage
 from policy_bringup.pipeline.summary import PAGE_FILE
 from policy_bringup.sim.rollout import load_stack
@@ -22,6 +26,8 @@ SMALL = {
     "calibration_episodes": 19,
     "evaluation_episodes": 3,
     "other_episodes": 1,
+    "fault_episodes": 1,
+    "topic_episodes": 0,
 }
 
 
@@ -130,19 +136,47 @@ def test_another_threshold_is_evaluated_anew(file, work, played):
     assert not [job for job in played if job.unguarded]  # the threshold had no say in these
 
 
+def finish(begun: Course) -> None:
+    """What comes after the bundle."""
+    begun._calibrate()
+    begun._ship(replace(begun._evaluate(), ros=begun._play_over_topics()))
+
+
 def content(folder: Path) -> dict[str, tuple[int, bytes]]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def test_a_finished_course_has_nothing_to_do_and_changes_nothing(file, work, played):
-    course(file, work)._calibrate()
-    course(file, work)._evaluate()
+    finish(course(file, work))
     made, stages = content(work), list[str]()
     del played[:]
     assert course(file, work, Ears(stages.append)).run() is False
     assert content(work) == made
     assert (stages, played) == ([], [])
+
+
+def test_what_the_deployment_did_over_topics_is_in_the_report_that_is_shipped(file, work, played):
+    change(file, topic_episodes=7)
+    wanted: list[Options] = []
+
+    def deploy(options: Options, done: Callable[[int, int], None]) -> Report:
+        wanted.append(options)
+        done(7, 7)
+        episodes = tuple(Episode(number, number > 1, "success", 5.0) for number in range(1, 8))
+        return Report(episodes, {"total": {"count": 9, "p50": 12.0, "p99": 19.5, "max": 22.0}}, {}, {})
+
+    stages, told = list[str](), list[tuple[int, int]]()
+    ears = Ears(stages.append, lambda done, total: told.append((done, total)))
+    finish(Course(file, work, work / "shipped", 1, "policy learn grasp", ears, deploy=deploy))
+    assert stages[-1] == STAGES[-1] == "topics"
+    assert told[-1] == (7, 7)
+    (options,) = wanted
+    assert (options.mode, options.source, options.episodes, options.seed) == ("sim", "bundle", 7, 1_000_000)
+    assert options.bundle == work / "bundle"
+    table = (work / "shipped" / "report.md").read_text()
+    assert "| over topics, all nodes running | 6 of 7: 85.7 %" in table
+    assert "| latency over topics, total | median 12.0 ms, 99 % within 19.5 ms, worst 22.0 ms |" in table
 
 
 class Begun(Exception):
@@ -171,16 +205,14 @@ def change_the_world(file: Path, work: Path) -> None:
 
 @pytest.mark.parametrize("happens", [damage, remove, ask_for_more, change_the_world])
 def test_a_finished_course_begins_again_where_something_is_no_longer_as_it_was(file, work, played, happens):
-    course(file, work)._calibrate()
-    course(file, work)._evaluate()
+    finish(course(file, work))
     happens(file, work)
     with pytest.raises(Begun):
         course(file, work, Ears(begin)).run()
 
 
 def test_the_command_says_that_all_is_done_and_where_the_report_lies(file, work, played, capsys):
-    course(file, work)._calibrate()
-    course(file, work)._evaluate()
+    finish(course(file, work))
     made = content(work)
     assert Learn(str(file), work, work / "shipped", 1)() == 0
     said = capsys.readouterr().out
@@ -190,8 +222,7 @@ def test_the_command_says_that_all_is_done_and_where_the_report_lies(file, work,
 
 
 def test_the_command_says_where_the_report_lies_and_what_training_waited_for(file, work, played, capsys, monkeypatch):
-    course(file, work)._calibrate()
-    course(file, work)._evaluate()
+    finish(course(file, work))
     trained = Trained(None, {"step_shares": {"waiting": 0.0512, "augmentation": 0.2}}, work, "steps")
 
     def run(self: Course) -> bool:

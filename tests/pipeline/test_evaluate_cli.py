@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import subprocess
 import sys
 
@@ -14,16 +13,6 @@ from policy_bringup.core.errors import ConfigError, ContractError
 from policy_bringup.evaluate_cli import Advise, Evaluate, print_advice
 from policy_bringup.pipeline.advise import Situation, advise
 from policy_bringup.pipeline.perturbations import PERTURBATIONS
-
-
-@pytest.fixture
-def handlers():
-    """Running a deployment takes the signals over; they are given back."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_the_expert_is_evaluated_and_reported(out, capsys):

@@ -77,7 +77,7 @@ def course_file(small_config: Path, tmp_path: Path) -> Path:
     shutil.copytree(small_config, tmp_path / "site" / "config")
     (tmp_path / "site" / "models").symlink_to(small_config.parent / "models")
     path = tmp_path / "site" / "config" / "train" / "grasp.yaml"
-    short = {"evaluation_episodes": 1, "other_episodes": 1, "patience_s": 0.5}
+    short = {"evaluation_episodes": 1, "other_episodes": 1, "fault_episodes": 1, "patience_s": 0.5}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **short}))
     return path
 
@@ -92,6 +92,7 @@ def test_the_last_stage_evaluates_the_draft_and_puts_it_with_its_report_in_its_p
     ears = Ears(stages.append, lambda done, total: told.append((done, total)))
     course = Course(course_file, tmp_path / "work", shipped, 1, "policy learn grasp", ears)
     evaluation = course._evaluate()
+    course._ship(evaluation)
     assert stages == ["evaluation"]
     assert told[-1][0] == told[-1][1] >= 1 + len(PERTURBATIONS) - len(evaluation.skipped)
     assert set(evaluation.skipped) >= set(FAULTS)  # whoever hovers never moves, so no fault begins in motion

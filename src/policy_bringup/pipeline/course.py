@@ -1,5 +1,6 @@
 """From nothing to a bundle that may be deployed: demonstrations, split, frames, training, bundle, calibration, report.
 
+Then, where somebody runs deployments for it, the policy plays over topics, too; and the report goes into the bundle.
 Every stage keeps what it has made in the work folder and makes nothing twice: a course that was interrupted, however,
 goes on where it was when it is called again. Only the last step touches the folder of the finished bundle, and replaces
 it whole; a course that is finished changes nothing any more.
@@ -15,46 +16,43 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
 from policy_bringup.control.proprioception import tool_columns
 from policy_bringup.core import graph
 from policy_bringup.core.config import bounded, load, required
 from policy_bringup.core.errors import EpisodeError, LearningError
 from policy_bringup.core.fingerprints import files_sha256
+from policy_bringup.core.startup import Options
+from policy_bringup.core.trials import Report
 from policy_bringup.core.types import Contract
-from policy_bringup.episodes.conversion import alignment_of
 from policy_bringup.episodes.convert import convert
-from policy_bringup.episodes.frames import load_frames
 from policy_bringup.episodes.layout import PARTIAL, write_durably
 from policy_bringup.episodes.splits import Split
 from policy_bringup.inference.bundle import Bundle, load_bundle, write_bundle
 from policy_bringup.inference.manifest import MANIFEST_FILE, read_manifest
 from policy_bringup.learning.config import load_train_config
 from policy_bringup.learning.dataset import Dataset
-from policy_bringup.learning.export import OPSET, export_onnx, parity_samples
+from policy_bringup.learning.export import export_onnx
 from policy_bringup.learning.run import Progress as TrainProgress
 from policy_bringup.learning.train import Interrupted, Trained, train
-from policy_bringup.pipeline import bundling, play
+from policy_bringup.pipeline import export, play
 from policy_bringup.pipeline.calibrate import apply, calibrate
 from policy_bringup.pipeline.demonstrations import Demonstrations, demonstrate
 from policy_bringup.pipeline.evaluate import Evaluation, Plan, evaluate
 from policy_bringup.pipeline.faults import FAULTS
+from policy_bringup.pipeline.files import TOPICS_FILE
 from policy_bringup.pipeline.ledger import Ledger
 from policy_bringup.pipeline.perturbations import PERTURBATIONS
-from policy_bringup.pipeline.seeds import seeds
+from policy_bringup.pipeline.seeds import BLOCKS, seeds
 from policy_bringup.pipeline.summary import JSON_FILE, TABLE_FILE, write_report
 from policy_bringup.sim.randomise import Randomisation
 from policy_bringup.sim.recorded_rollout import provenance
 from policy_bringup.sim.rollout import load_stack
 
-PARITY_MOMENTS = 16
-"""Real moments, spread over the validation episodes, that prove the bundle's graph wherever it is loaded."""
 LEDGER_FILE = "played.jsonl"
 """In the work folder: every episode of calibration and evaluation."""
 FINISHED_FILE = "finished.json"
 """In the work folder, once the bundle is in its place."""
-STAGES = ("demonstrations", "frames", "training", "bundle", "calibration", "evaluation")
+STAGES = ("demonstrations", "frames", "training", "bundle", "calibration", "evaluation", "topics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,8 @@ class CourseConfig:
     calibration_episodes: int = bounded(19, 100_000)
     evaluation_episodes: int = bounded(1, 100_000)
     other_episodes: int = bounded(1, 100_000)
+    fault_episodes: int = bounded(1, 100_000)
+    topic_episodes: int = bounded(0, 10_000)
     patience_s: float = bounded(0.5, 600.0, "s")
     variation: Randomisation = required()
 
@@ -86,17 +86,24 @@ class Ears:
     stop: Callable[[], bool] = lambda: False
 
 
+Deploy = Callable[[Options, Callable[[int, int], None]], Report]
+"""Runs a deployment, and tells how many of its episodes are over, of how many -> its own report. Raises LearningError
+(Interrupted if it was asked to stop) where there is none."""
+
+
 class Course:
     """One course: `file` below config/train/, everything it makes in `work`, the bundle in `out` in the end.
 
     workers: processes for what is played. seed: another draw of everything that is drawn than the file's: scenes of the
-    demonstrations, split, weights. Raises ConfigError for what the files say.
+    demonstrations, split, weights. deploy: None leaves out the episodes over topics. Raises ConfigError for what the
+    files say.
     """
 
     def __init__(
         self, file: Path, work: Path, out: Path, workers: int, command: str = "", ears: Ears | None = None,
-        seed: int | None = None,
+        seed: int | None = None, deploy: Deploy | None = None,
     ) -> None:  # fmt: skip
+        self._deploy = deploy
         self._config = load(file, CourseConfig)
         self._folder = file.parent.parent
         files = (file, file.parent / self._config.training)
@@ -139,7 +146,8 @@ class Course:
         self._ears.trained(trained)
         self._bundle(trained, train_part, validation_part)
         self._calibrate()
-        self._evaluate()
+        evaluation = self._evaluate()
+        self._ship(replace(evaluation, ros=self._play_over_topics()))
         return True
 
     def _done(self, done: int, total: int) -> None:
@@ -179,24 +187,13 @@ class Course:
     def _bundle(self, trained: Trained, train_part: Dataset, validation_part: Dataset) -> None:
         """The uncalibrated bundle, unless the same graph is there already, from the same configuration."""
         self._ears.stage("bundle")
-        model = export_onnx(trained.policy)
+        model, frames = export_onnx(trained.policy), self._work / "frames"
         if self._draft.is_dir():
             there = load_bundle(self._draft, self._contract)
             if there.model == model and there.manifest.provenance.configuration == self._configuration_sha256:
                 return
-        moments = np.linspace(0, len(validation_part) - 1, PARITY_MOMENTS).astype(np.int64)
-        folders = [self._work / "frames" / name for name in train_part.episodes]
-        frames = (load_frames(folder, self._contract) for folder in folders)
-        bundling.bundle(
-            self._draft,
-            model,
-            parity_samples(trained.policy, validation_part.batch(moments)),
-            self._contract,
-            bundling.fingerprint_of(frames, self._contract, alignment_of(folders)),
-            dataset_sha256=train_part.sha256,
-            configuration_sha256=self._configuration_sha256,
-            opset=OPSET,
-        )
+        policy, configuration = trained.policy, self._configuration_sha256
+        export.write(self._draft, policy, model, frames, train_part, validation_part, configuration)
 
     def _ledger(self) -> Ledger:
         """What was played with the draft's graph and start, by the present configuration and code."""
@@ -223,23 +220,36 @@ class Course:
         apply(self._draft, calibration)
 
     def _evaluate(self) -> Evaluation:
-        """The report goes into the bundle, and the bundle to its place."""
         self._ears.stage("evaluation")
         config = self._config
-        evaluation = evaluate(
+        return evaluate(
             Plan(
                 self._folder, self._out.name, play.bundle(self._draft), config.deployment, config.evaluation_episodes,
                 workers=self._workers, perturbations=tuple(PERTURBATIONS), faults=tuple(FAULTS),
-                others=config.other_episodes, backend="both", patience_s=config.patience_s,
+                others=config.other_episodes, fault_episodes=config.fault_episodes, backend="both",
+                patience_s=config.patience_s,
             ),
             self._done,
             self._ledger(),
         )  # fmt: skip
+
+    def _play_over_topics(self) -> Report | None:
+        if self._deploy is None or not self._config.topic_episodes:
+            return None
+        self._ears.stage("topics")
+        options = Options(
+            "sim", self._folder / self._config.deployment, bundle=self._draft.absolute(),
+            episodes=self._config.topic_episodes, report=(self._work / TOPICS_FILE).absolute(),
+            seed=BLOCKS["evaluation"].start,
+        )  # fmt: skip
+        return self._deploy(options, self._ears.done)
+
+    def _ship(self, evaluation: Evaluation) -> None:
+        """The report goes into the bundle, and the bundle to its place."""
         written = write_report(evaluation, self._work / "report", self._command)
         report = {TABLE_FILE: written.table.read_bytes(), JSON_FILE: written.data.read_bytes()}
         publish(load_bundle(self._draft, self._contract), self._out, report)
         write_durably(self._work / FINISHED_FILE, json.dumps(self._mark(), indent=1))
-        return evaluation
 
     def _mark(self) -> dict[str, str]:
         """What a finished course was made from, and what it shipped."""
@@ -267,6 +277,7 @@ def publish(draft: Bundle, out: Path, report: dict[str, bytes]) -> Bundle:
         provenance=manifest.provenance,
         opset=manifest.onnx.opset,
         parity_max_abs_error=manifest.onnx.parity_max_abs_error,
+        parity_limit=manifest.onnx.parity_limit,
         model=draft.model,
         files={**{name: (draft.folder / name).read_bytes() for name in manifest.files}, **report},
     )
