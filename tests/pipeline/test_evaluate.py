@@ -9,6 +9,7 @@ from policy_bringup.pipeline import play
 from policy_bringup.pipeline.evaluate import Plan, evaluate
 from policy_bringup.pipeline.failures import failure_class
 from policy_bringup.pipeline.figures import figures, unhindered
+from policy_bringup.pipeline.wording import facts_of
 
 FIRST = 1_000_000
 
@@ -146,3 +147,4 @@ def test_a_bundle_is_evaluated_with_its_own_threshold_and_cameras(small_config, 
     assert all(attempt.time_s > 0.9 and attempt.stop is None for attempt in evaluation.plain)
     assert evaluation.skipped == {"frozen": "nothing moved for long enough"}
     assert [strip.attempt.seed for strip in evaluation.strips] == [FIRST]
+    assert facts_of(evaluation)["runs on"].startswith("CPUExecutionProvider")

@@ -70,6 +70,7 @@ class Evaluation:
     played. seconds: of this machine's time, also for what a ledger had kept. ros: report of the deployment over topics,
     if it ran. network: fault -> the same faults with the network alone: nobody refuses its pictures, the threshold is
     off, and an episode ends when the undisturbed one of its seed did, so that it has had no more time to be in doubt.
+    runs_on: the network's execution provider, and which were passed over for it; "" without a network.
     """
 
     plan: Plan
@@ -83,6 +84,7 @@ class Evaluation:
     seconds: float
     ros: Report | None = None
     network: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
+    runs_on: str = ""
 
     @property
     def plain(self) -> tuple[Attempt, ...]:
@@ -127,6 +129,7 @@ def evaluate(plan: Plan, progress: Progress = lambda _done, _total: None, ledger
         skipped,
         time.monotonic() - began + (0.0 if ledger is None else ledger.saved_s),
         network={name: series.unwatched(name) for name in faults if name not in skipped},
+        runs_on=stage.runs_on,
     )
 
 

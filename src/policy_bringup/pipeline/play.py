@@ -113,6 +113,14 @@ class Stage:
         self.policy, self.threshold = setting.policy(self.stack)
         self.cameras = tuple(image.camera for image in self.policy.contract.observation.images)
 
+    @property
+    def runs_on(self) -> str:
+        """The policy's execution provider, and which were passed over for it; "" for one without a network."""
+        if not isinstance(self.policy, WatchedPolicy):
+            return ""
+        passed_over = f"; passed over: {self.policy.passed_over}" if self.policy.passed_over else ""
+        return self.policy.provider + passed_over
+
     def play(self, job: Job) -> Played:
         """One episode. Raises DeviceError, ContractError."""
         scene = self._scene(job)

@@ -29,6 +29,7 @@ def facts_of(evaluation: Evaluation, command: str = "") -> dict[str, str]:
         "seeds kept apart": "; ".join(others),
         "patience": f"{plan.patience_s:g} s",
         "pictures": evaluation.backend if evaluation.cameras else "none: the policy looks at none",
+        **({"runs on": evaluation.runs_on} if evaluation.runs_on else {}),
         "uncertainty threshold": f"{evaluation.threshold:.6g}",
         "played": f"{sum(map(len, evaluation.attempts.values()))} episodes in {evaluation.seconds:.0f} s",
         "code version": code_version(),
