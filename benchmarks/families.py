@@ -32,6 +32,7 @@ from policy_bringup.learning.bc_spatial import BcSpatial
 from policy_bringup.learning.config import TrainConfig, load_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.export import export_onnx
+from policy_bringup.learning.run import Progress as TrainProgress
 from policy_bringup.learning.train import Trained, train
 from policy_bringup.pipeline import export, play
 from policy_bringup.pipeline.seeds import seeds
@@ -81,10 +82,15 @@ class Parts:
 
 
 def learn(name: str, config: TrainConfig, parts: Parts, folder: Path) -> Trained:
-    """Trains, with a bar."""
+    """Trains, with a bar that shows the time."""
+    whole_s = 60.0 * (config.optimisation.budget_min or 0.0)
     with Progress() as progress:
-        bar = progress.add_task(name, total=config.optimisation.steps)
-        return train(parts.train, parts.validation, config, folder, lambda at: progress.update(bar, completed=at.step))
+        bar = progress.add_task(name, total=whole_s)
+
+        def heard(at: TrainProgress) -> None:
+            progress.update(bar, completed=whole_s - at.left_s)
+
+        return train(parts.train, parts.validation, config, folder, heard)
 
 
 def family_config(name: str, minutes: float) -> TrainConfig:
