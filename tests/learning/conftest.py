@@ -75,7 +75,7 @@ def demonstration() -> Callable[..., Frames]:
         joints = way @ np.random.default_rng(0).uniform(-1.0, 1.0, (6, 7))
         state = np.hstack([joints, width / 2.0, way])[:-1]
         arm = way if contract.action.space is Space.TASK else joints
-        action = np.hstack([arm, width, np.full_like(width, FORCE)])[1:]
+        action = np.hstack([arm, width, np.full_like(width, FORCE)])[1:, : len(contract.action.columns)]
         images = _pictures(cube, way[:-1], rng)
         if past > 1:
             seen = np.maximum(np.arange(moments)[:, None] + np.arange(1 - past, 1), 0)

@@ -105,7 +105,7 @@ def test_what_was_exported_is_calibrated_by_19_successes_and_not_by_18(command, 
     calibrating = Calibrate(out, str(site / "config" / "grasp.yaml"), episodes=20, workers=1)
     successes = 18
 
-    def play(setting, chosen, backends, workers, progress):
+    def play(setting, chosen, backends, workers, progress, ledger):
         return [Scored(seed, backends[0], n < successes, 0.01 * n) for n, seed in enumerate(chosen)]
 
     monkeypatch.setattr(calibrate, "score", play)
