@@ -19,12 +19,12 @@ NOISE_RAD = 0.02
 class Displacement:
     """velocity: `(n,)` rad/s that the joints can reach. tolerance: rad that a joint may be away from its command.
 
-    lasting_s: for so long it has to be further away to count. All `now_ns` are monotonic.
+    lasting_s: for so long it has to be further away to count. `begin` comes first. All `now_ns` are monotonic.
     """
 
     def __init__(self, velocity: Array, tolerance: float, lasting_s: float) -> None:
         self._velocity, self._tolerance, self._lasting_ns = velocity, tolerance, round(1e9 * lasting_s)
-        self._believed: Array | None = None
+        self._believed = np.zeros(len(velocity))
         self._believed_ns = 0
         self._away_since_ns: int | None = None
         self._jump: float | None = None
@@ -46,8 +46,6 @@ class Displacement:
 
     def believes(self, joints: Array, now_ns: int) -> bool:
         """Whether this measurement, of finite numbers, may be true."""
-        if self._believed is None:
-            self._believed, self._believed_ns = joints, now_ns
         gap_s = min(max(1e-9 * (now_ns - self._believed_ns), 0.0), LONGEST_GAP_S)
         way = np.abs(joints - self._believed)
         if not bool((way <= self._velocity * gap_s + NOISE_RAD).all()):
