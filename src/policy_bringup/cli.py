@@ -12,16 +12,15 @@ from typing import Annotated, Literal
 import tyro
 from rich.progress import Progress
 
-from policy_bringup import doctor, runner, tables
+from policy_bringup import doctor, learning_cli, runner, tables
 from policy_bringup.bundle_cli import Calibrate, Compress, Export
-from policy_bringup.core.errors import ConfigError, PolicyBringupError
+from policy_bringup.core.errors import ConfigError
 from policy_bringup.core.startup import TRIAL_SEED, Options
 from policy_bringup.core.trials import load_report
 from policy_bringup.episodes_cli import Episodes
 from policy_bringup.evaluate_cli import Advise, Evaluate
 from policy_bringup.latency_cli import CalibrateLatency
 from policy_bringup.learn_cli import Learn
-from policy_bringup.learning_cli import Train
 from policy_bringup.why_cli import Why
 
 
@@ -221,7 +220,7 @@ Command = (
     | Annotated[Selfplay, tyro.conf.subcommand("selfplay")]
     | Annotated[Episodes, tyro.conf.subcommand("episodes")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[learning_cli.Train, tyro.conf.subcommand("train")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[CalibrateLatency, tyro.conf.subcommand("calibrate-latency")]
@@ -242,14 +241,16 @@ def _teleop_device(name: str) -> str:
     return f"keyboard:{os.ttyname(sys.stdin.fileno())}"
 
 
+def _run() -> int:
+    if sys.argv[1:2] == ["train"]:  # its options are those of the configuration that it is given
+        return learning_cli.typed(sys.argv[2:])()
+    command = tyro.cli(Command, prog="policy", description="Visuomotor policies on a robot arm.")
+    return int(command())
+
+
 def main() -> int:
     """Entry point."""
-    command = tyro.cli(Command, prog="policy", description="Visuomotor policies on a robot arm.")
-    try:
-        return int(command())
-    except PolicyBringupError as error:
-        print(f"policy: {error}", file=sys.stderr)
-        return 2
+    return tables.exit_code(_run, "policy")
 
 
 if __name__ == "__main__":

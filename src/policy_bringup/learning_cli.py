@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
@@ -21,8 +22,9 @@ from rich.table import Table
 
 from policy_bringup import runner
 from policy_bringup.core.deployment import load_deployment
-from policy_bringup.core.errors import ConfigError, PolicyBringupError
+from policy_bringup.core.errors import ConfigError
 from policy_bringup.episodes.splits import load_split
+from policy_bringup.tables import exit_code
 
 if TYPE_CHECKING:  # torch is slow to load, and absent on a robot: only the command itself loads it
     from policy_bringup.learning.dataset import Dataset
@@ -30,13 +32,20 @@ if TYPE_CHECKING:  # torch is slow to load, and absent on a robot: only the comm
     from policy_bringup.learning.run import Progress
     from policy_bringup.learning.train import Trained
 
+PROG = "policy train"
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl+C ended."""
+GROUPS = ("model", "augmentation", "optimisation")
+"""Of a configuration's keys: an option each."""
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a policy on frames. Ctrl+C keeps everything; the same command goes on from there."""
+    """Train a policy on frames. Ctrl+C keeps everything; the same command goes on from there.
+
+    Every key of the configuration file is an option, too, e.g. --optimisation.learning-rate 1e-3 --model.members 5:
+    `policy train --config FILE --help` lists them.
+    """
 
     config: Path
     """A file of config/train/."""
@@ -48,10 +57,10 @@ class Train:
     """Folder whose split.yaml says what to train on and what to validate with; by default that of the frames."""
     deployment: str = "grasp"
     """Whose contract the frames follow."""
-    set: tuple[str, ...] = ()
-    """Changes to the configuration, e.g. --set optimisation.learning_rate=1e-3 model.members=5."""
     diagnose: bool = False
     """Afterwards also find out whether the policy can learn at all, generalises, and beats doing nothing."""
+    training: tyro.conf.Suppress[Any] = None
+    """The configuration (TrainConfig), where it is not what the file says."""
 
     def __call__(self) -> int:
         """Prints how it went; 1 if a diagnosis is bad, 130 if it was interrupted."""
@@ -70,7 +79,7 @@ class Train:
             raise ConfigError(
                 "--diagnose: works with one process; call it again without torchrun when training is done"
             )
-        config = load_train_config(self.config, self.set)
+        config = self.training or load_train_config(self.config)
         train_part, validation_part = self._parts()
         try:
             with stoppable() as stop, _bar("training", config.optimisation.steps) as progress:
@@ -168,14 +177,28 @@ def _print_findings(findings: tuple[Finding, ...], console: Console | None = Non
     (console or Console()).print(table)
 
 
+def typed(arguments: Sequence[str]) -> Train:
+    """The command as it was typed. Raises ConfigError: a sentence with file, key and what is allowed."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", nargs="?")
+    file = first.parse_known_args(arguments)[0].config
+    if file is None:
+        return tyro.cli(Train, args=arguments, prog=PROG)
+    from policy_bringup.learning.config import build_train_config, load_train_config, plain
+
+    before = load_train_config(file)
+    groups = [(name, type(getattr(before, name)), field(default=getattr(before, name))) for name in GROUPS]
+    options = make_dataclass("Train", groups, bases=(Train,), frozen=True)
+    options.__doc__ = Train.__doc__
+    chosen: Any = tyro.cli(options, args=arguments, prog=PROG)
+    after = replace(before, **{name: getattr(chosen, name) for name, *_ in groups})
+    own = {item.name: getattr(chosen, item.name) for item in fields(Train)}
+    return Train(**{**own, "training": build_train_config(plain(after), f"{file} with the options")})
+
+
 def main() -> int:
     """Entry point of every process that torchrun starts."""
-    command = tyro.cli(Train, prog="policy train")
-    try:
-        return command()
-    except PolicyBringupError as error:
-        print(f"policy train: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: typed(sys.argv[1:])(), PROG)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the command line shows: tables a person can read."""
+"""What the command line shows: tables a person can read, and refusals in a sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from policy_bringup.core.errors import PolicyBringupError
+from policy_bringup.core.extras import sentence_of
 from policy_bringup.core.trials import STAGES, Report, wilson
 from policy_bringup.doctor import Finding
 from policy_bringup.episodes.journal import Journal
@@ -126,3 +128,15 @@ def said(sentence: str, failed: Mapping[str, str]) -> int:
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def exit_code(run: Callable[[], int], name: str) -> int:
+    """That of `run`; 2 where it refuses or a package is missing, said in one sentence that begins with `name`."""
+    try:
+        return run()
+    except (PolicyBringupError, ImportError) as error:
+        sentence = str(error) if isinstance(error, PolicyBringupError) else sentence_of(error)
+        if not sentence:
+            raise
+        print(f"{name}: {sentence}", file=sys.stderr)
+        return 2

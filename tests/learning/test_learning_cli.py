@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from policy_bringup.learning.checkpoint import load_checkpoint, save_checkpoint
 from policy_bringup.learning.config import load_train_config
 from policy_bringup.learning.dataset import Dataset
 from policy_bringup.learning.train import train
-from policy_bringup.learning_cli import INTERRUPTED, Train
+from policy_bringup.learning_cli import INTERRUPTED, Train, typed
 
 # Squared errors, nothing drawn per process: at the kink of the absolute error a rounding decides a step's direction.
 RUN: dict[str, Any] = {
@@ -99,20 +100,57 @@ def test_a_run_that_ended_before_they_were_counted_says_nothing_of_shares(
     assert "of its steps' time" not in capsys.readouterr().out
 
 
-def test_changes_on_the_command_line_reach_the_run(command: Train) -> None:
-    assert replace(command, set=("optimisation.steps=3", "model.hidden=8"))() == 0
+def test_every_key_of_the_configuration_is_an_option_and_reaches_the_run(command: Train) -> None:
+    options = ["--optimisation.steps", "3", "--model.hidden", "8", "--model.channels", "4", "4", "2", "2"]
+    assert typed([*words(command), *options, "--augmentation.blur", "0.5"])() == 0
     kept = load_checkpoint(command.out)
     assert kept.course.step == 3
-    assert kept.config["model"]["hidden"] == 8
-    with pytest.raises(ConfigError, match="unknown key 'stesp'"):
-        replace(command, set=("optimisation.stesp=3",))()
+    assert kept.config["model"] == {**kept.config["model"], "hidden": 8, "channels": [4, 4, 2, 2], "members": 2}
+    assert kept.config["augmentation"]["blur"] == 0.5
+
+
+def test_options_that_are_not_typed_are_as_the_file_says(command: Train) -> None:
+    named = typed(words(command))
+    assert named.training == load_train_config(command.config)
+    assert replace(named, training=None) == command
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--optimisation.steps", "0"), "optimisation: steps: must be a whole number from 1 to 1e+07, found 0"),
+        (("--model.members", "-1"), "model: members: must be a whole number from 1 to "),
+        (("--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_an_option_out_of_its_range_is_one_sentence(command: Train, option: tuple[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        typed([*words(command), *option])
+
+
+@pytest.mark.parametrize("option", ["--optimisation.stesp", "--model.width", "--family"])
+def test_an_option_that_the_configuration_does_not_have_is_refused(
+    command: Train, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        typed([*words(command), option, "3"])
+    assert option in capsys.readouterr().err
+
+
+def test_help_lists_the_keys_of_the_configuration_it_is_given(
+    command: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, named in (((), False), (("--config", str(command.config)), True)):
+        with pytest.raises(SystemExit, match="0"):
+            typed([*arguments, "--help"])
+        assert ("--model.dropout FLOAT" in capsys.readouterr().out) is named
 
 
 def test_episodes_without_frames_are_counted(command: Train, capsys: pytest.CaptureFixture[str]) -> None:
     path = command.split / "split.yaml"
     parts = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**parts, "train": [*parts["train"], "episode_000077"]}))
-    assert replace(command, set=("optimisation.steps=1",))() == 0
+    assert replace(command, training=load_train_config(command.config, ["optimisation.steps=1"]))() == 0
     assert "1 of 5 episodes have no frames, e.g. episode_000077" in capsys.readouterr().err
 
 
@@ -126,7 +164,7 @@ def test_a_diagnosis_is_a_table_and_a_bad_one_an_exit_code(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("policy_bringup.learning.diagnose.STEPS", 2)
-    assert replace(command, diagnose=True, set=("optimisation.steps=1",))() == 1
+    assert replace(command, diagnose=True, training=load_train_config(command.config, ["optimisation.steps=1"]))() == 1
     said = capsys.readouterr().out
     assert "can it learn at all?" in said
     assert "No: after 2 steps on 2 episodes" in said
@@ -140,9 +178,9 @@ def test_a_diagnosis_by_several_processes_is_refused(command: Train, monkeypatch
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(command: Train) -> None:
-    typed = [sys.executable, "-m", "policy_bringup.learning_cli", *words(command)]
-    typed += ["--set", "optimisation.steps=1000000", "optimisation.patience=1000000", "optimisation.validate_every=3"]
-    process = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = [sys.executable, "-m", "policy_bringup.learning_cli", *words(command), "--optimisation.steps", "1000000"]
+    line += ["--optimisation.patience", "1000000", "--optimisation.validate-every", "3"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         began = ran_until((command.out / "checkpoint.pt").exists, process)
         process.send_signal(signal.SIGINT)
@@ -158,10 +196,10 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(command: Train) -> None:
 
 
 def test_two_processes_train_what_one_does(command: Train, dataset: Dataset, tmp_path: Path) -> None:
-    typed = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    typed += ["-m", "policy_bringup.learning_cli", *words(command)]
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    line += ["-m", "policy_bringup.learning_cli", *words(command)]
     ended = subprocess.run(
-        typed, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        line, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("all steps are made after 10 steps") == 1

@@ -1,4 +1,4 @@
-"""What a ROS installation does not bring: without it a node that needs it says so in one sentence, exit code 2."""
+"""What may be missing: without it a node or a command that needs it says so in one sentence, exit code 2."""
 
 import os
 import subprocess
@@ -61,6 +61,23 @@ def test_a_node_without_its_package_says_which_and_how_to_get_it(
     assert "Traceback" not in everything
     assert f"needs the Python package '{package}', which is not installed here" in everything
     assert f"pip install '.[{extra}]'" in everything
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "learn grasp --work {0}/work",
+        "train --config config/train/bc_cnn.yaml --frames {0} --out {0}/out",
+        "export {0} --frames {0} --split {0} --out {0}/out",
+    ],
+)
+def test_a_command_that_learns_says_without_torch_how_to_get_it(run_without, tmp_path: Path, command: str):
+    done = run_without("torch", "-m", "policy_bringup.cli", *command.format(tmp_path).split())
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        "policy: needs the Python package 'torch', which is not installed here; from the sources of this package: "
+        "pip install '.[learning]' (see README)\n"
+    )
 
 
 def test_safety_and_arm_need_none_of_them(run_without):

@@ -10,25 +10,7 @@ import os
 import sys
 from types import TracebackType
 
-EXTRAS = {
-    "mujoco": "sim",
-    "onnxruntime": "robot",
-    "cv2": "robot",
-    "mcap": "robot",
-    "rosbags": "robot",
-    "viser": "console",
-    "websockets": "console",
-}
-"""Module -> the extra of setup.cfg that brings it."""
-
-
-def sentence_of(error: BaseException | None) -> str:
-    """What is missing and how to get it, also where a package says it in words of its own; "" for any other error."""
-    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if name not in EXTRAS:
-        return sentence_of(error.__cause__) if isinstance(error, ImportError) else ""
-    needed = f"needs the Python package '{name}', which is not installed here"
-    return f"{needed}; from the sources of this package: pip install '.[{EXTRAS[name]}]' (see README)"
+from policy_bringup.core.extras import sentence_of
 
 
 def say_and_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -26,9 +26,9 @@ from rclpy.signals import SignalHandlerOptions
 from policy_bringup.core import graph
 from policy_bringup.core.deployment import Deployment, load_deployment
 from policy_bringup.core.errors import PolicyBringupError
+from policy_bringup.core.extras import sentence_of
 from policy_bringup.core.robot import Robot
 from policy_bringup.nodes import endpoints, messages
-from policy_bringup.nodes.lacking import sentence_of
 from policy_bringup.nodes.parameters import text_parameter
 
 AUTOGROUP = Path("/proc/self/autogroup")
