@@ -134,6 +134,23 @@ def test_what_the_robot_says_is_on_the_page(console: ConsoleNode, spin, browse):
         until(lambda: shows(browser, lambda: browser.nodes[turned].get("wxyz", [1.0])[0] == half), say)
 
 
+def test_states_that_say_nothing_harm_nobody(console: ConsoleNode, spin, browse):
+    robot = Robot(serves=False)
+    spin(robot.node)
+    nothing = messages.diagnostics(1), messages.diagnostics(1, messages.status("it", "ok", "", {}))
+
+    def say(sentence: str) -> None:
+        for topic in ("safety/state", "safety/verdict", "sim/state", "recorder/state", "/diagnostics"):
+            for message in nothing:
+                robot.say(topic, message)
+        status = messages.status("safety", "ok", sentence, {"state": "READY", "source": ""})
+        robot.say("safety/state", messages.diagnostics(1, status))
+
+    with browse(console._page.url) as browser:
+        for sentence in ("heard", "still heard", "heard to the end"):
+            until(lambda: shows(browser, lambda: sentence in browser.text), lambda: say(sentence))  # noqa: B023
+
+
 def test_an_object_without_an_orientation_is_not_drawn_and_harms_nobody(console: ConsoleNode, spin, browse):
     robot = Robot(serves=False)
     spin(robot.node)

@@ -177,3 +177,16 @@ def test_an_arm_that_says_nothing_of_its_gripper_says_nothing():
     assert decoding.grip_of(arm_state({"state": "guided", "follows": "false"}), COLUMNS) is None
     assert decoding.grip_of(arm_state({"gripper.width": "0", "gripper.force": "30"}), COLUMNS) is None
     assert decoding.grip_of(arm_state(GRIPPED), COLUMNS[:1]) is None
+
+
+def test_the_first_entry_of_a_state_is_read_if_it_says_all_that_is_named():
+    both = arm_state({"state": "holding", "source": ""}, {"state": "following"})
+    assert decoding.entry_of(both, "state", "source") is both.status[0]
+    assert decoding.entry_of(both) is both.status[0]
+    assert decoding.state_of(both) == {"state": "holding", "source": ""}
+
+
+def test_a_state_that_says_nothing_of_what_is_named_is_none():
+    assert decoding.entry_of(arm_state()) is None
+    assert decoding.entry_of(arm_state({"state": "holding"}, {"source": ""}), "state", "source") is None
+    assert decoding.state_of(arm_state({"source": ""})) is None

@@ -1,12 +1,14 @@
 """How the trial node asks for services whose answers may be lost, and arms an arm that does not follow yet."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.task import Future
 from std_srvs.srv import SetBool
 
-from policy_bringup.nodes import trial_node
+from policy_bringup.nodes import messages, trial_node
 from policy_bringup.nodes.trial_node import NoAnswer, TrialNode
 
 
@@ -91,3 +93,27 @@ def test_where_the_arm_does_not_follow_it_is_armed_anew_three_times_in_all(clock
     robot = Robot(follows_from)
     assert result(robot.node._arm("policy")) is (state == "ACTIVE")
     assert (robot.armed, robot.node._safety["state"]) == (armed, state)
+
+
+def state(*entries: dict[str, str]) -> DiagnosticArray:
+    return messages.diagnostics(1, *(messages.status("it", "ok", "as it is", values) for values in entries))
+
+
+@pytest.mark.parametrize("says_nothing", [state(), state({}), state({"other": "1"}, {"other": "2"})])
+def test_a_state_that_says_nothing_of_what_is_asked_changes_nothing_of_a_trial(says_nothing):
+    node = TrialNode.__new__(TrialNode)
+    node._sim, node._safety, node._arm_state, node._verdicts, node._stops = {}, {}, "", Counter(), []
+    sim, safety = {"episode": "3", "success": "true", "failure": ""}, {"state": "READY", "source": "", "offered": ""}
+    to_fallback = {"who": "policy", "from": "RETRY", "to": "FALLBACK", "rule": "BOUNDS"}
+    for said in (state(sim), says_nothing):
+        node._take_sim(said)
+        assert node._sim == sim
+    for said in (state(safety), says_nothing):
+        node._take_state(said)
+        assert node._safety == {**safety, "sentence": "as it is"}
+    for said in (state({"state": "holding"}), says_nothing):
+        node._take_arm_state(said)
+        assert node._arm_state == "holding"
+    for said in (state({"rule": "BOUNDS"}, to_fallback), says_nothing):
+        node._take_verdict(said)
+        assert (node._verdicts, node._stops) == ({"BOUNDS": 1}, ["as it is"])

@@ -89,10 +89,16 @@ def values_of(status: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in status.values}
 
 
+def entry_of(message: Any, *names: str) -> Any | None:
+    """A state's first entry (of DiagnosticArray); None if there is none, or it does not say all that is named."""
+    entry = message.status[0] if message.status else None
+    return entry if entry is not None and set(names) <= values_of(entry).keys() else None
+
+
 def state_of(message: Any) -> dict[str, str] | None:
     """The pairs of a state's first entry (DiagnosticArray), which name at least "state"; None if there is none."""
-    values = values_of(message.status[0]) if message.status else {}
-    return values if "state" in values else None
+    entry = entry_of(message, "state")
+    return None if entry is None else values_of(entry)
 
 
 def grip_of(message: Any, names: tuple[str, ...]) -> Array | None:

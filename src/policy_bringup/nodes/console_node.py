@@ -106,21 +106,27 @@ class ConsoleNode(BringupNode):
             self._page.object_pose(Pose(sample.values[:3], from_quaternion(*sample.values[3:])), sample.received_ns)
 
     def _take_sim(self, message: DiagnosticArray) -> None:
-        self._page.trial(decoding.values_of(message.status[0]))
+        entry = decoding.entry_of(message)
+        if entry is not None:
+            self._page.trial(decoding.values_of(entry))
 
     def _take_recorder(self, message: DiagnosticArray) -> None:
-        self._page.recorder(message.status[0].message, decoding.values_of(message.status[0]))
+        entry = decoding.entry_of(message)
+        if entry is not None:
+            self._page.recorder(entry.message, decoding.values_of(entry))
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        status = message.status[0]
-        self._page.state(status.message, decoding.values_of(status), received_now())
+        entry = decoding.entry_of(message, "state", "source")
+        if entry is not None:
+            self._page.state(entry.message, decoding.values_of(entry), received_now())
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
-        verdict, *transitions = message.status
-        self._page.verdict(decoding.values_of(verdict))
-        for status in transitions:
+        verdict = decoding.entry_of(message)
+        if verdict is not None:
+            self._page.verdict(decoding.values_of(verdict))
+        for status in message.status[1:]:
             values = decoding.values_of(status)
-            who, before, after, rule = (values[key] for key in ("who", "from", "to", "rule"))
+            who, before, after, rule = (values.get(key, "") for key in ("who", "from", "to", "rule"))
             self._page.transition(Transition(self.stamp_now(), status.message, who, before, after, rule))
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:

@@ -88,13 +88,15 @@ class LatencyNode(BringupNode):
             self._conclude()
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        status = message.status[0]
-        values = decoding.values_of(status)
+        entry = decoding.entry_of(message, "state")
+        if entry is None:
+            return
+        values = decoding.values_of(entry)
         drives = decoding.driver_of(values) == "policy"
         if self._began_ns is None:
             self._began_ns = received_now() if drives else None
         elif not drives:
-            self.fail(f"not measured: safety is {values.get('state')} before the motion was over: {status.message}")
+            self.fail(f"not measured: safety is {values['state']} before the motion was over: {entry.message}")
 
     def _take_joints(self, message: JointState) -> None:
         if self._began_ns is None:

@@ -112,21 +112,24 @@ class TrialNode(BringupNode):
         self._joints = np.array([positions.get(name, np.nan) for name in self.robot.joint_names])
 
     def _take_sim(self, message: DiagnosticArray) -> None:
-        self._sim = decoding.values_of(message.status[0])
+        entry = decoding.entry_of(message, "episode", "success", "failure")
+        self._sim = self._sim if entry is None else decoding.values_of(entry)
 
     def _take_state(self, message: DiagnosticArray) -> None:
-        self._safety = {**decoding.values_of(message.status[0]), "sentence": message.status[0].message}
+        entry = decoding.entry_of(message, "state", "source", "offered")
+        if entry is not None:
+            self._safety = {**decoding.values_of(entry), "sentence": entry.message}
 
     def _take_arm_state(self, message: DiagnosticArray) -> None:
-        self._arm_state = decoding.values_of(message.status[0])["state"]
+        self._arm_state = (decoding.state_of(message) or {}).get("state", self._arm_state)
 
     def _take_verdict(self, message: DiagnosticArray) -> None:
-        verdict, *transitions = message.status
-        rule = decoding.values_of(verdict)["rule"]
+        verdict = decoding.entry_of(message, "rule")
+        rule = "" if verdict is None else decoding.values_of(verdict)["rule"]
         if rule:
             self._verdicts[rule] += 1
-        for transition in transitions:
-            if decoding.values_of(transition)["to"] in STOPPED:
+        for transition in message.status[1:]:
+            if decoding.values_of(transition).get("to") in STOPPED:
                 self._stops.append(transition.message)
 
     def _take_camera(self, message: CameraInfo, published_ns: int) -> None:
