@@ -349,8 +349,8 @@ def test_a_lie_about_an_arm_that_a_hand_leads_is_passed_over(arm: Arm, robot: Ro
 
 def test_what_the_second_line_refuses_never_leaves(arm: Arm, robot: Robot, home: Array) -> None:
     last, now = sent(arm, moved(home, 1, 0.03), 9)
-    strict = replace(arm._second_line, velocity=arm._second_line.velocity * 1e-6)
-    arm._second_line = strict
+    strict = replace(arm._motion._second_line, velocity=arm._motion._second_line.velocity * 1e-6)
+    arm._motion._second_line = strict
     command = arm.follow(NAMES, moved(home, 1, 0.03), now + TICK)
     assert "velocity" in str(arm.last_refusal)
     assert arm.counts.second_line == 2  # the action, and the hold in its place
@@ -363,12 +363,12 @@ def test_what_the_second_line_refuses_never_leaves(arm: Arm, robot: Robot, home:
 
 def test_a_refused_step_leaves_the_state_as_it_was(arm: Arm, home: Array) -> None:
     _, now = sent(arm, moved(home, 1, 0.03), 9)
-    loose = arm._second_line
-    arm._second_line = replace(loose, velocity=loose.velocity * 1e-6)
+    loose = arm._motion._second_line
+    arm._motion._second_line = replace(loose, velocity=loose.velocity * 1e-6)
     before = arm.joints
     arm.follow(NAMES, moved(home, 1, 0.03), now + TICK)
     np.testing.assert_array_equal(arm.joints, before)
-    arm._second_line = loose
+    arm._motion._second_line = loose
     assert rests(arm.follow(NAMES, moved(home, 1, 0.03), now + 2 * TICK))
     assert not arm.holding
 
@@ -398,7 +398,7 @@ def reused(request, robot: Robot, urdf: Path, joint_space: ActionSpec, config: A
     """In joint space, where targets may be anywhere; the box is one that task space would give it."""
     arm = load_arm(robot, urdf, joint_space, config, ())
     if request.param == "in its box":
-        arm._workspace = Workspace(chain, limits, config.workspace_tolerance)
+        arm._motion._workspace = Workspace(chain, limits, config.workspace_tolerance)
     return arm
 
 
@@ -423,7 +423,7 @@ def test_no_sequence_of_events_makes_it_send_what_a_strict_second_line_refuses(
         before = state_at(last.times_s, last.positions, last.velocities, elapsed)
         assert refuse(limits, *before, command, min(elapsed, config.horizon_s)) is None
         assert rests(command)
-        assert reused._workspace.excess(command.positions) == 0.0
+        assert reused._motion._workspace.excess(command.positions) == 0.0
         last, stamp = command, now
     assert reused.counts.second_line == 0
 

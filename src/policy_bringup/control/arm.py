@@ -1,45 +1,31 @@
 """The logic of the arm node: one safe action in, one joint command out, and a hold whenever there is silence or doubt.
 
-Every command ends at rest: behind the next point lies the path on which the arm brakes within its limits. If nothing
-follows, because safety is silent or this process is gone, the robot's controller runs to that end and stays there.
+If nothing follows a command, because safety is silent or this process is gone, the robot runs to its end, at rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from policy_bringup.control.arm_config import ArmConfig
 from policy_bringup.control.arm_counts import ArmCounts
-from policy_bringup.control.braking import braking_path, onwards, state_at
+from policy_bringup.control.braking import onwards
 from policy_bringup.control.displacement import Displacement
 from policy_bringup.control.gripping import GripMotion, grip_command
 from policy_bringup.control.homing import plan_home
 from policy_bringup.control.kinematics import Chain
-from policy_bringup.control.limiter import Limiter
-from policy_bringup.control.second_line import CommandLimits, refuse
+from policy_bringup.control.motion import Motion
 from policy_bringup.control.solvers import load_solver
 from policy_bringup.control.targets import Targets
 from policy_bringup.control.workspace import Workspace
-from policy_bringup.core.errors import ConfigError, ContractError, DeviceError, NoSolution
+from policy_bringup.core.errors import ConfigError, ContractError, NoSolution
 from policy_bringup.core.interfaces import IkSolver
 from policy_bringup.core.robot import ColumnLimits, Robot
 from policy_bringup.core.types import GRIPPER_COLUMNS, TOOL_COLUMNS, ActionSpec, Array, JointCommand, Space
-
-SHARES = (1.0, 0.1, 0.01, 0.0)
-"""Of the way to a target, tried one after the other by joints at rest that would leave the workspace: all set off at
-their own full acceleration, which may lead elsewhere at first. The last one moves the gripper alone."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Accepted:
-    """The last command that left, and when."""
-
-    command: JointCommand
-    stamp_ns: int
 
 
 class Arm:
@@ -63,24 +49,15 @@ class Arm:
                 f"an arm in {action_spec.space.value} space needs the action columns "
                 f"{', '.join((*arm_columns, *GRIPPER_COLUMNS))}, found {', '.join(action_spec.names)}"
             )
-        self._robot, self._chain = robot, chain
-        self._spec, self._config, self._workspace = action_spec, config, workspace
+        self._robot, self._chain, self._spec, self._config = robot, chain, action_spec, config
         self._targets = Targets(robot, solver, action_spec, config.max_joint_jump)
-        # Both fingers move: each goes half as far and half as fast as the width between them.
-        gripper = robot.gripper
-        self._names = (*robot.joint_names, gripper.joint)
-        self._lower, self._upper = np.append(robot.lower, gripper.lower / 2), np.append(robot.upper, gripper.upper / 2)
-        self._acceleration = np.append(robot.acceleration, gripper.acceleration / 2)
-        velocity, steps = np.append(robot.velocity, gripper.velocity / 2), (config.min_step_s, config.horizon_s)
-        self._limiter = Limiter(self._lower, self._upper, velocity, self._acceleration, steps)
-        self._second_line = CommandLimits.of(robot, config.acceleration_margin)
+        self._motion = Motion(robot, config, workspace)
         self._displacement = Displacement(robot.velocity, config.resync_tolerance, config.resync_s)
-        self._accepted: _Accepted | None = None
         self._grip: GripMotion | None = None
         self._gripped = False
         self._last_action_ns = 0
         self._force = robot.gripper.force
-        self._holding, self._braking = True, False
+        self._holding = True
         self._refusal: str | None = None
         self._counts = ArmCounts()
 
@@ -92,7 +69,7 @@ class Arm:
     @property
     def braking(self) -> bool:
         """Whether it makes no step towards what it follows, since the tool could not stop within its workspace then."""
-        return self._braking and not self._holding
+        return self._motion.braking and not self._holding
 
     @property
     def last_refusal(self) -> str | None:
@@ -112,12 +89,12 @@ class Arm:
     @property
     def joints(self) -> Array:
         """Commanded arm joints `(n,)` rad, at the end of the last command's first point."""
-        return self._limiter.position[:-1]
+        return self._motion.point[:-1]
 
     @property
     def width(self) -> float:
         """Commanded opening between the fingers, m."""
-        return 2.0 * float(self._limiter.position[-1])
+        return 2.0 * float(self._motion.point[-1])
 
     @property
     def gripped(self) -> tuple[float, float] | None:
@@ -132,36 +109,27 @@ class Arm:
         The gripper keeps its opening with full force: it may have something in its grasp. Raises DeviceError if the
         measurement is not finite, or a joint is out of its range by more than the resync tolerance.
         """
-        measured = np.append(joints, 0.5 * width)
-        excess = np.maximum(self._lower - measured, measured - self._upper)
-        within = excess <= self._config.resync_tolerance
-        if not bool(within.all()):
-            joint = int(np.argmin(within))
-            raise DeviceError(
-                f"{self._names[joint]} is measured at {measured[joint]:.4f}; its range is "
-                f"{self._lower[joint]:.4f} to {self._upper[joint]:.4f}: bring it back before starting"
-            )
-        self._limiter.begin(measured)
+        force = self._robot.gripper.force
+        command = self._motion.begin(np.append(joints, 0.5 * width), force, now_ns)
         self._displacement.begin(joints, now_ns)
         self._last_action_ns, self._grip, self._gripped = now_ns, None, False
-        self._force, self._refusal = self._robot.gripper.force, None
-        self._accepted = _Accepted(self._command(), now_ns)
+        self._force, self._refusal = force, None
         self._rest()
-        return self._accepted.command
+        return command
 
     def follow(self, names: tuple[str, ...], values: Array, now_ns: int) -> JointCommand:
         """The command for one action that safety let pass, `(len(names),)`; a hold, with its reason, if it cannot be.
 
         Raises DeviceError before `begin`.
         """
-        accepted = self._begun()
-        if now_ns - accepted.stamp_ns < self._config.min_step_s * 1e9:
-            return accepted.command
+        last, elapsed_s = self._motion.last(now_ns)
+        if elapsed_s < self._config.min_step_s:
+            return last
         target = self._target(names, values)
         if target is None:
             return self.hold(now_ns)
         self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
-        command = self._move(target, accepted, now_ns)
+        command = self._move(target, now_ns)
         if command is None:
             return self.hold(now_ns)
         self._grip, self._gripped = None, False
@@ -174,19 +142,18 @@ class Arm:
 
         Raises DeviceError before `begin`.
         """
-        accepted = self._begun()
+        last, elapsed_s = self._motion.last(now_ns)
         self._rest()
         self._counts = replace(self._counts, held=self._counts.held + 1)
-        elapsed = 1e-9 * (now_ns - accepted.stamp_ns)
-        if elapsed < self._config.min_step_s:
-            return accepted.command
+        if elapsed_s < self._config.min_step_s:
+            return last
         gripping = None if self._grip is None else np.append(self.joints, self._grip.end)
-        command = self._move(gripping, accepted, now_ns)
-        return command if command is not None else onwards(accepted.command, elapsed, self._config.horizon_s)
+        command = self._move(gripping, now_ns)
+        return command if command is not None else onwards(last, elapsed_s, self._config.horizon_s)
 
     def tick(self, now_ns: int) -> JointCommand | None:
         """The watchdog: a hold when the last safe action is too old, or while holding; None while actions come."""
-        if self._accepted is None:
+        if not self._motion.begun:
             return None
         silent = now_ns - self._last_action_ns > self._config.watchdog_s * 1e9
         return self.hold(now_ns) if silent or self._holding else None
@@ -198,9 +165,9 @@ class Arm:
         the arm), and have got there as joints do. The gripper's never does: one that has closed on something would let
         go. Ignored if not finite.
         """
-        if self._accepted is None or not self._believes(joints, now_ns):
+        if not self._motion.begun or not self._believes(joints, now_ns):
             return
-        if not self._holding or self._limiter.velocity.any():
+        if not self._holding or not self._motion.at_rest:
             self._displacement.forget()
         elif self._displacement.moved(joints, self.joints, now_ns):
             self.adopt(joints, now_ns)
@@ -211,7 +178,7 @@ class Arm:
 
         Raises DeviceError before `begin`.
         """
-        self._begun()
+        self._motion.require_begun()
         if self._believes(joints, now_ns):
             self.adopt(joints, now_ns)
 
@@ -221,11 +188,10 @@ class Arm:
         Nothing is to be sent for it; the gripper's command stays, or is as far as `grip` has come. Raises DeviceError
         before `begin`, ValueError for a number that is not finite.
         """
-        self._begun()
-        finger = self._limiter.position[-1] if self._grip is None else self._grip.finger(now_ns)
-        self._limiter.begin(np.append(joints, finger))
+        self._motion.require_begun()
+        finger = self._motion.point[-1] if self._grip is None else self._grip.finger(now_ns)
+        self._motion.place(np.append(joints, finger), self._force, now_ns)
         self._displacement.forget()
-        self._accepted = _Accepted(self._command(), now_ns)
         self._rest()
 
     def grip(self, measured: float, width: float, force: float, now_ns: int) -> JointCommand:
@@ -233,7 +199,7 @@ class Arm:
 
         For an arm that somebody else moves: no joint of it is in the command. Raises DeviceError before `begin`.
         """
-        self._begun()
+        self._motion.require_begun()
         command = grip_command(self._robot.gripper, measured, width, force)
         self._grip = GripMotion(command, 0.5 * self._robot.gripper.within(measured), now_ns)
         self._force, self._gripped = command.gripper_effort, True
@@ -249,11 +215,6 @@ class Arm:
         """The way home from where the arm is commanded, as its own actions: see homing.plan_home."""
         gripper = np.array([self._robot.gripper.within(self.width), self._force])
         return plan_home(self._robot, self._chain, self._spec.space, self.joints, gripper, self._config.homing, dt_s)
-
-    def _begun(self) -> _Accepted:
-        if self._accepted is None:
-            raise DeviceError("the arm has not begun: no measured joint position yet")
-        return self._accepted
 
     def _believes(self, joints: Array, now_ns: int) -> bool:
         return bool(np.isfinite(joints).all()) and self._displacement.believes(joints, now_ns)
@@ -274,64 +235,15 @@ class Arm:
             self._counts = replace(self._counts, unsolved=self._counts.unsolved + 1)
         return None
 
-    def _move(self, target: Array | None, accepted: _Accepted, now_ns: int) -> JointCommand | None:
-        """The next command, towards `target` or braking; None if the second line refuses it, and nothing changes then.
-
-        The next point comes as much later than the last one as now is later than then. A robot that got nothing for
-        longer than the horizon is already on the braking path behind its last point, and goes on from there.
-        """
-        before = self._limiter.position, self._limiter.velocity
-        elapsed, horizon = 1e-9 * (now_ns - accepted.stamp_ns), self._config.horizon_s
-        if elapsed > horizon:
-            last = accepted.command
-            self._limiter.restore(*state_at(last.times_s, last.positions, last.velocities, elapsed))
-        dt = min(elapsed, horizon)
-        previous, previous_velocity = self._limiter.position, self._limiter.velocity
-        command = None if target is None else self._stepped(target, dt, accepted.command)
+    def _move(self, target: Array | None, now_ns: int) -> JointCommand | None:
+        """The next command, towards `target` or braking; None, with the refusal kept, if the second line refuses it."""
+        command = self._motion.move(target, self._force, now_ns)
+        if target is not None:
+            self._counts = replace(self._counts, braked=self._counts.braked + self._motion.braking)
         if command is None:
-            command = replace(onwards(accepted.command, elapsed, horizon), gripper_effort=self._force)
-            self._limiter.restore(command.positions[0], command.velocities[0])
-        reason = refuse(self._second_line, previous, previous_velocity, command, dt)
-        if reason is not None:
-            self._limiter.restore(*before)
-            self._refusal = reason
+            self._refusal = self._motion.refusal
             self._counts = replace(self._counts, second_line=self._counts.second_line + 1)
-            return None
-        self._accepted = _Accepted(command, now_ns)
         return command
-
-    def _stepped(self, target: Array, dt: float, last: JointCommand) -> JointCommand | None:
-        """A step towards `target`; None if the way of each leads out of the workspace, and that of the last did not.
-
-        An arm that is outside, as after hand guiding, is not kept from anything: safety asks it only to come in.
-        """
-        q, v = self._limiter.position, self._limiter.velocity
-        for share in (1.0,) if v[:-1].any() else SHARES:
-            goal = target if share == 1.0 else np.append(q[:-1] + share * (target - q)[:-1], target[-1])
-            self._limiter.step(goal, dt)
-            command = self._command()
-            self._braking = share == 0.0
-            if not self._workspace.excess(command.positions) or self._workspace.excess(last.positions):
-                break
-            self._limiter.restore(q, v)
-        else:
-            command, self._braking = None, True
-        self._counts = replace(self._counts, braked=self._counts.braked + self._braking)
-        return command
-
-    def _command(self) -> JointCommand:
-        """The limiter's point, then the way to rest."""
-        q, v = self._limiter.position, self._limiter.velocity
-        times, positions, velocities = braking_path(
-            q, v, self._lower, self._upper, self._acceleration, self._config.horizon_s
-        )
-        return JointCommand(
-            self._names,
-            self._config.horizon_s + np.append(0.0, times),
-            np.vstack([q, positions]),
-            np.vstack([v, velocities]),
-            self._force,
-        )
 
 
 def load_arm(
