@@ -1,6 +1,7 @@
 """Shared by all tests: where things lie, and one ROS domain for the whole run."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 from policy_bringup.leftovers import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    # Jobs in the background of a script ignore Ctrl+C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish() -> None:
