@@ -113,7 +113,8 @@ class TrialNode(BringupNode):
 
     def _take_sim(self, message: DiagnosticArray) -> None:
         entry = decoding.entry_of(message, "episode", "success", "failure")
-        self._sim = self._sim if entry is None else decoding.values_of(entry)
+        if entry is not None:
+            self._sim = decoding.values_of(entry)
 
     def _take_state(self, message: DiagnosticArray) -> None:
         entry = decoding.entry_of(message, "state", "source", "offered")
