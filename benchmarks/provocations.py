@@ -63,9 +63,6 @@ ENDS = (*STOPS, "READY")
 """States in which nobody drives."""
 STANDS = 1e-3
 """Rad/s of the fastest commanded joint: asked to stand."""
-SLIP = 0.05
-"""Share of the speed at the e-stop by which a command may be faster than the one before and still count as braking:
-joints stop each at its own time, and while the others brake the tool's speed wavers (by 3 % where it was looked at)."""
 SETTLED_S, BRIEF_S = 0.6, 1e-4
 VIOLATION = "violation"
 BUSY = "while True: pass"
@@ -104,8 +101,8 @@ class Bench:
         reset.
 
         The hold: the first command after the monitor's answer from which on the tool gets slower and slower in the
-        direction in which it was going, until it goes there no more. Joints need up to 0.1 s for that, past the place
-        at which safety stopped its own output, and then bring the tool back there.
+        direction in which it was going, until it goes there no more. Joints need up to 0.1 s for that, and stand past
+        the place at which safety stopped its own output.
         """
         since_ns = time.time_ns()
         self._box.publish(Bool(data=True))
@@ -199,8 +196,7 @@ class Bench:
         end = next((i for i, speed in enumerate(along) if speed <= 0.0), None)
         if end is None:
             return math.inf
-        slip = SLIP * float(going @ going)
-        return after[max((i for i in range(1, end) if along[i] > along[i - 1] + slip), default=0)].published_ns
+        return after[max((i for i in range(1, end) if along[i] > along[i - 1]), default=0)].published_ns
 
     def _tool_velocity(self, command: Heard) -> Array:
         """`(3,)`, m/s, that a command asks for."""

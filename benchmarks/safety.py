@@ -87,7 +87,7 @@ ROWS = {
     "monitor": Row("monitor killed to the arm's hold", "ms", {"worst": 100.0}, f"the arm waits for {WATCHDOG_S:g} s"),
     "standing": Row("monitor killed to the arm standing", "ms", {}, "every command ends at rest"),
     "estop": Row("e-stop to hold", "ms", {"p99": 20.0, "worst": 50.0}, HOLD),
-    "estop_standing": Row("e-stop to the last command that moves", "ms", {}, "joints stop past the place, and go back"),
+    "estop_standing": Row("e-stop to the last command that moves", "ms", {}, "joints brake together, and stay"),
     "busy": Row("e-stop to hold, one busy core", "ms", {"p99": 30.0, "worst": 50.0}, HOLD),
     "busy_standing": Row("e-stop to the last command that moves, one busy core", "ms"),
 }

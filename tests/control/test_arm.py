@@ -386,7 +386,7 @@ events = st.lists(
     st.tuples(
         st.lists(st.floats(-10.0, 10.0), min_size=9, max_size=9),
         st.one_of(st.integers(0, 30 * MS), st.integers(0, 2_000 * MS)),
-        st.sampled_from(["follow", "follow", "follow", "hold", "tick"]),
+        st.sampled_from(["follow", "follow", "follow", "stop", "hold", "tick"]),
     ),
     min_size=1,
     max_size=40,
@@ -413,8 +413,9 @@ def test_no_sequence_of_events_makes_it_send_what_a_strict_second_line_refuses(
     last = reused.begin(robot.home, 0.04, 0)
     for values, gap, kind in sequence:
         now += gap
-        if kind == "follow":
-            command: JointCommand | None = reused.follow(names, np.array(values), now)
+        if kind in ("follow", "stop"):
+            obey = reused.follow if kind == "follow" else reused.stop
+            command: JointCommand | None = obey(names, np.array(values), now)
         else:
             command = reused.hold(now) if kind == "hold" else reused.tick(now)
         if command is None or command is last:

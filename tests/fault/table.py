@@ -54,9 +54,9 @@ What is known and not as one might wish:
   not been introduced, it can neither count the stranger nor hear it: nothing of the stranger reaches the arm. From then
   on the next table is refused, whoever sends it; the policy's comes after 50 ms at most. The moment of the introduction
   is on no topic, so that only the sum can be asserted.
-- After an e-stop the tool only slows down from the first command on ("e-stop to hold"), but it stops elsewhere than the
-  monitor's own output, which stops within two ticks: joints cannot. They stopped up to 0.1 s later and 15 mm further
-  where it was looked at, and then went back ("to the last command that moves").
+- After an e-stop the tool only slows down from the first command on ("e-stop to hold"), and stands up to 0.1 s later
+  ("to the last command that moves"): past the place where the monitor's own output stands, which stops within two
+  ticks. Joints cannot. They do not go back there either: until a reset the arm stays where it came to rest.
 """
 
 

@@ -122,14 +122,26 @@ class Arm:
 
         Raises DeviceError before `begin`.
         """
+        return self._obey(names, values, now_ns, stops=False)
+
+    def stop(self, names: tuple[str, ...], values: Array, now_ns: int) -> JointCommand:
+        """The command for a safe action after an emergency stop: all joints brake together, straight to rest, and stay.
+
+        Such an action stands still at once, which joints cannot: an arm that followed it would pass it, each joint
+        braking by itself, and come back. Once the arm rests, the gripper goes where the action has it. Raises
+        DeviceError before `begin`.
+        """
+        return self._obey(names, values, now_ns, stops=True)
+
+    def _obey(self, names: tuple[str, ...], values: Array, now_ns: int, stops: bool) -> JointCommand:
         last, elapsed_s = self._motion.last(now_ns)
         if elapsed_s < self._config.min_step_s:
             return last
-        target = self._target(names, values)
+        target = self._target(names, values, stops)
         if target is None:
             return self.hold(now_ns)
         self._force = min(max(float(values[-1]), 0.0), self._robot.gripper.force)
-        command = self._move(target, now_ns)
+        command = self._move(None if stops and not self._motion.arm_rests else target, now_ns)
         if command is None:
             return self.hold(now_ns)
         self._grip, self._gripped = None, False
@@ -223,10 +235,10 @@ class Arm:
         self._holding = True
         self._targets.forget()
 
-    def _target(self, names: tuple[str, ...], values: Array) -> Array | None:
+    def _target(self, names: tuple[str, ...], values: Array, stands: bool) -> Array | None:
         """Where the action wants the joints, `(n + 1,)`; None, with the refusal kept, if it says nothing usable."""
         try:
-            return self._targets.of(names, values, self.joints)
+            return (self._targets.standing if stands else self._targets.of)(names, values, self.joints)
         except ContractError as error:
             self._refusal = str(error)
             self._counts = replace(self._counts, malformed=self._counts.malformed + 1)

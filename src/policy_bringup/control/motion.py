@@ -77,6 +77,11 @@ class Motion:
         """Whether that point is one of rest."""
         return not self._limiter.velocity.any()
 
+    @property
+    def arm_rests(self) -> bool:
+        """Whether it is one at which no joint of the arm moves, whatever the gripper does."""
+        return not self._limiter.velocity[:-1].any()
+
     def require_begun(self) -> None:
         """Raises DeviceError before `begin`."""
         self._last()

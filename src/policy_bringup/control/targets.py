@@ -29,10 +29,19 @@ class Targets:
         joints: where the arm is, `(n,)` rad. Raises ContractError for another or a broken row, NoSolution for a pose
         that the arm cannot reach from there.
         """
-        if names != self._spec.names or values.shape != (len(names),) or not bool(np.isfinite(values).all()):
-            raise ContractError(f"the action is not a row of finite {', '.join(self._spec.names)}")
+        self._require_row(names, values)
         arm = values[:-2] if self._spec.space is Space.JOINT else self._solved(values[:6], joints)
         return np.append(arm, 0.5 * float(values[-2]))
+
+    def standing(self, names: tuple[str, ...], values: Array, joints: Array) -> Array:
+        """The same where the arm is to stay: only the gripper goes where the action has it. Raises ContractError."""
+        self._require_row(names, values)
+        self.forget()
+        return np.append(joints, 0.5 * float(values[-2]))
+
+    def _require_row(self, names: tuple[str, ...], values: Array) -> None:
+        if names != self._spec.names or values.shape != (len(names),) or not bool(np.isfinite(values).all()):
+            raise ContractError(f"the action is not a row of finite {', '.join(self._spec.names)}")
 
     def _solved(self, columns: Array, joints: Array) -> Array:
         """Inverse kinematics from the answer before, so that a path stays on its branch.

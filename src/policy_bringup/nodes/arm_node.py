@@ -58,7 +58,7 @@ class ArmNode(BringupNode):
         self._proprioception = Proprioception(self.robot, chain)
         self._action = action
         self._sample: StateSample | None = None
-        self._began = self._home_wanted = self._home_engaged = False
+        self._began = self._home_wanted = self._home_engaged = self._stopped = False
         self._way: Way | None = None
         self._trouble = "no joint states yet"
         self._output = endpoints.publisher(self, "arm_controller/joint_trajectory")
@@ -130,7 +130,8 @@ class ArmNode(BringupNode):
         chunk = decoding.chunk_of(message, "safety", now_ns)
         if len(chunk.values) == 1:
             followed = self._arm.counts.followed
-            command = self._arm.follow(chunk.names, chunk.values[0], now_ns)
+            obey = self._arm.stop if self._stopped else self._arm.follow
+            command = obey(chunk.names, chunk.values[0], now_ns)
             # One that could not be followed, or came too soon after another, has got no answer.
             self._send(command, chunk.stamp_ns if self._arm.counts.followed > followed else 0)
 
@@ -179,7 +180,8 @@ class ArmNode(BringupNode):
             return
         state = values["state"]
         self._guide.hear(state)
-        if state in ENDING:
+        self._stopped = state in ENDING
+        if self._stopped:
             self._arm.stop_grip(now_ns)
         self._pins.hear(state, now_ns)
         engaged = decoding.driver_of(values) == "home"

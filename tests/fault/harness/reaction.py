@@ -19,9 +19,6 @@ TRIES = 4
 STOPPED = ("FALLBACK", "ESTOP", "FAULT")
 ESTOP_MS = 50.0
 """From the button to the hold, at worst."""
-SLIP = 0.05
-"""Share of the speed at the e-stop by which a command may be faster than the one before and still count as braking:
-joints stop each at its own time, and while the others brake the tool's speed wavers (by 3 % where it was looked at)."""
 
 
 def stopped(bench: Bench, since_ns: int, timeout_s: float = 8.0) -> Change:
@@ -80,8 +77,8 @@ def estop_to_hold_ms(bench: Bench, since_ns: int) -> float:
     """From the first pressed button to the hold: the first command after the monitor's answer from which on the tool
     gets slower and slower in the direction in which it was going, until it goes there no more.
 
-    It stands later: joints need up to 0.1 s to stop, past the place at which safety stopped its own output, and then
-    bring the tool back there (`estop_to_standing_ms`).
+    It stands later: joints need up to 0.1 s to stop, past the place at which safety stopped its own output
+    (`estop_to_standing_ms`).
     """
     pressed = next(sample for sample in bench.recording.samples(ESTOP, since_ns) if sample.message.data)
     change = bench.recording.change(since_ns, "ESTOP")
@@ -91,16 +88,16 @@ def estop_to_hold_ms(bench: Bench, since_ns: int) -> float:
     after = bench.recording.samples(COMMAND, answer.source_ns + 1)
     going = bench.judge.tool_velocity(before)
     along = [float(bench.judge.tool_velocity(command) @ going) for command in (before, *after)]
-    hold = after[slows_from(along, SLIP * float(going @ going))]
+    hold = after[slows_from(along)]
     return (hold.source_ns - pressed.source_ns) / 1e6
 
 
-def slows_from(along: list[float], slip: float) -> int:
+def slows_from(along: list[float]) -> int:
     """How many of the commands after the first one, whose speeds in one direction are `along`, are to be left out so
-    that speed only falls, by each but for a `slip`, until there is none."""
+    that from each to the next speed never grows until there is none."""
     assert any(speed <= 0.0 for speed in along), "it never stopped going where it went"
     end = next(i for i, speed in enumerate(along) if speed <= 0.0)
-    return max((i for i in range(1, end) if along[i] > along[i - 1] + slip), default=0)
+    return max((i for i in range(1, end) if along[i] > along[i - 1]), default=0)
 
 
 def estop_to_standing_ms(bench: Bench, since_ns: int) -> float:

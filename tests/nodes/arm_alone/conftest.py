@@ -86,11 +86,15 @@ class Bench:
         kind, qos = endpoints.interface(entry.type), endpoints.profile(entry.qos)
         self.state = self.monitor.create_publisher(kind, STATE, qos)
         for name in ("READY", "ACTIVE"):
-            values = {"state": name, "source": "policy", "offered": ""}
-            self.state.publish(messages.diagnostics(1, messages.status("safety", "ok", name, values)))
-            self.wait(lambda name=name: self.arm._guide._state == name, "the arm hearing that safety is " + name)
+            self.enter(name)
         self.wait(lambda: self._safe.get_subscription_count() >= 2, "the arm and the test hearing safety")
         self.wait(lambda: self.say(self.pose()) or self.counts.followed > 3, "the arm following safety")
+
+    def enter(self, state: str) -> None:
+        """Safety is in that state, and the arm has heard it."""
+        values = {"state": state, "source": "policy", "offered": ""}
+        self.state.publish(messages.diagnostics(1, messages.status("safety", "ok", state, values)))
+        self.wait(lambda: self.arm._guide._state == state, "the arm hearing that safety is " + state)
 
     def pose(self) -> np.ndarray:
         """Where the tool is commanded to be, as an action that holds it, `(8,)`."""
