@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build" / "faults"
 NAMES = {
     1: "policy SIGKILL in motion", 2: "policy SIGSTOP 300 ms, then CONT", 3: "monitor SIGKILL in motion",
-    4: "joint states stop", 5: "joint states frozen under fresh stamps", 6: "NaN, inf in action, state, uncertainty",
+    4: "joint states stop", 5: "joint states frozen under fresh stamps; an arm that does not follow",
+    6: "NaN, inf in action, state, uncertainty",
     7: "0, n-1, n+1, 10^6 columns, permuted names", 8: "stamps: an hour ahead, zero, another clock",
     9: "clock jumps", 10: "teleporting action, also after 10 s of silence", 11: "slow drift into a limit",
     12: "alternating good and bad; 3 bad, 1 good", 13: "e-stop bounces; reset while pressed",

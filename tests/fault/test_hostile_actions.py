@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from harness import hostile as bad
+from harness.bench import CONFIG
 from harness.reaction import (
     STARVED_MS,
     TRIES,
@@ -15,6 +16,9 @@ from harness.reaction import (
     stopped,
 )
 from harness.recording import ACTION, COMMAND, SAFE, spacing_ms, wait
+
+from policy_bringup.core.config import load
+from policy_bringup.core.robot import Robot
 
 REFUSED = "the first is refused (RETRY), the 4th makes the default (FALLBACK), each within a tick and 10 ms"
 
@@ -113,22 +117,30 @@ def test_a_target_far_away_is_refused_as_well_after_ten_seconds_of_silence(liars
     assert_harmless(liars, began_ns, fallen.ns)
 
 
+@pytest.fixture
+def at_home(liars):
+    """Where it begins, all of the limits' sides can be reached."""
+    liars.home = load(CONFIG / "robot.yaml", Robot).home
+    yield liars
+    liars.home = None
+
+
 @pytest.mark.fault(11, "rule BOUNDS or ABRUPTNESS, before the limit; the default 3 tables after the first refusal")
-def test_a_slow_drift_ends_before_the_limit(liars, rng, within):
+def test_a_slow_drift_ends_before_the_limit(at_home, rng, within):
     column, speed, limit = [
         ("tool.y", 0.15, 0.4), ("tool.y", -0.15, -0.4), ("tool.x", -0.1, 0.25), ("tool.z", 0.15, 0.7)
     ][int(rng.integers(0, 4))]  # fmt: skip
-    liars.set_in_motion(rng)
-    began_ns = liars.recording.mark(f"{column} drifts")()
-    liars.policy.drift(column, speed)
-    fallen = stopped(liars, began_ns, 15.0)
-    retry = [change for change in liars.recording.changes(began_ns) if change.after == "RETRY"][-1]
+    at_home.set_in_motion(rng)
+    began_ns = at_home.recording.mark(f"{column} drifts")()
+    at_home.policy.drift(column, speed)
+    fallen = stopped(at_home, began_ns, 15.0)
+    retry = [change for change in at_home.recording.changes(began_ns) if change.after == "RETRY"][-1]
     within("first of four refusals in a row to FALLBACK", (fallen.ns - retry.ns) / 1e6, 3 * 50.0 + VIOLATION_MS)
     assert fallen.rule in ("BOUNDS", "ABRUPTNESS")
     assert fallen.column.startswith(column)
-    assert_harmless(liars, began_ns, fallen.ns)
+    assert_harmless(at_home, began_ns, fallen.ns)
     index = ["tool.x", "tool.y", "tool.z"].index(column)
-    reached = liars.recording.samples(SAFE, began_ns, fallen.ns)[-1].message.points[0].positions[index]
+    reached = at_home.recording.samples(SAFE, began_ns, fallen.ns)[-1].message.points[0].positions[index]
     assert 0.0 <= abs(limit - reached) <= 0.05, f"stopped at {reached:.3f}, far from {limit}"
 
 

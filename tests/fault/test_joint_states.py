@@ -12,6 +12,12 @@ from harness.stack import Relay
 from policy_bringup.core.decoding import stamp_of
 
 STALE_MS, FROZEN_MS = 100.0, 300.0
+ASTRAY = {
+    f"tool.{axis}": limit for axes, limit in ((("x", "y", "z"), 0.05), (("rx", "ry", "rz"), 0.125)) for axis in axes
+}
+"""following_tolerance times a column's tolerance, m and rad."""
+FOLLOWING_MS, RESPAWN_S = 250.0 + 300.0, 30.0
+"""So long what was asked is kept, and following_time_s."""
 
 
 @pytest.mark.fault(4, "rule STATE: the default within the state timeout of 100 ms, a tick and 10 ms")
@@ -44,6 +50,31 @@ def test_the_arm_stops_when_its_joint_states_are_frozen_under_fresh_stamps(liars
     assert (fallen.after, fallen.rule) == ("FALLBACK", "STATE")
     assert "frozen" in fallen.sentence
     assert_harmless(liars, began_ns, fallen.ns)
+
+
+@pytest.mark.fault(5, "rule FOLLOWING, also where joint states flicker as real ones do; nothing leaps afterwards")
+def test_what_is_asked_of_an_arm_that_does_not_follow_does_not_run_away_from_it(liars, rng, within):
+    """Its node is gone: the robot stands where its last command has ended."""
+    liars.set_in_motion(rng)
+    liars.relay.lie(Relay.NOISE, int(rng.integers(0, 7)), 1e-6)
+    kill = liars.recording.mark("arm SIGKILL")
+    liars.stack.kill("arm")
+    began_ns = kill()
+    _, y, *_ = liars.recording.newest(SAFE).message.points[0].positions
+    liars.policy.drift("tool.y", -0.1 if y > 0.0 else 0.1)
+    fallen = stopped(liars, began_ns)
+    assert (fallen.after, fallen.rule) == ("FALLBACK", "FOLLOWING")
+    liars.stack.respawn("arm")
+    wait(lambda: liars.recording.samples(COMMAND, fallen.ns), RESPAWN_S, "the new arm node")
+    actions = liars.recording.samples(SAFE, began_ns)
+    index = list(actions[0].message.joint_names).index(fallen.column)
+    asked = [(sample.source_ns, sample.message.points[0].positions[index]) for sample in actions]
+    measured = next(value for ns, value in asked if ns > fallen.ns)
+    left_ns = next(ns for ns, value in asked if abs(value - measured) > ASTRAY[fallen.column])
+    most_ms = FOLLOWING_MS + VIOLATION_MS + TICK_MS
+    within("asked to be elsewhere to FALLBACK", (fallen.ns - left_ns) / 1e6, most_ms)
+    liars.judge.assert_safe(liars.recording, fallen.ns)
+    liars.judge.assert_stands(liars.recording, fallen.ns)
 
 
 @pytest.mark.fault(6, "rule STATE: the default within a tick and 10 ms")

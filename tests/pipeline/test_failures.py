@@ -18,7 +18,7 @@ def test_doubt_silence_and_nonsense_are_the_monitors(stopped, rule):
     assert failure_sentence(attempt) == f"because of {rule}"
 
 
-@pytest.mark.parametrize("rule", ["BOUNDS", "ABRUPTNESS", "BREACH"])
+@pytest.mark.parametrize("rule", ["BOUNDS", "ABRUPTNESS", "BREACH", "FOLLOWING"])
 def test_limits_are_motor_failures(stopped, rule):
     assert failure_class(stopped(rule)) == "motor"
     assert not alarmed(stopped(rule))

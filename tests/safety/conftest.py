@@ -23,7 +23,8 @@ MS = 1_000_000
 OVERRIDES = {
     **{"tick_rate_hz": 100.0, "sources": ["teleop", "home", "policy"], "late_tick_s": 0.06},
     **{"action_timeout_s": 0.25, "state_timeout_s": 0.1, "future_tolerance_s": 0.02},
-    **{"frozen_time_s": 0.3, "joint_margin_rad": 0.02, "still_time_s": 0.5, "still_tolerance_rad": 0.005},
+    **{"frozen_time_s": 0.3, "following_time_s": 0.3, "following_tolerance": 1.0},
+    **{"joint_margin_rad": 0.02, "still_time_s": 0.5, "still_tolerance_rad": 0.005},
     **{"max_retries": 3, "retry_refill": 0.25, "fallback": "hold", "gripper_column": "gripper.width"},
     **{"gripper_open_after_s": 1.0, "open_on_estop": False, "estop_heartbeat_s": None, "auto_resume": False},
     **{"resume_proposals": 10, "resume_time_s": 1.0, "resume_uncertainty": 0.8},

@@ -27,6 +27,8 @@ BOUNDS = {
     "state_timeout_s": (0.01, 0.5, "s"),
     "future_tolerance_s": (0.0, 0.1, "s"),
     "frozen_time_s": (0.05, 2.0, "s"),
+    "following_time_s": (0.0, 2.0, "s"),
+    "following_tolerance": (1.0, 10.0, ""),
     "joint_margin_rad": (0.0, 0.2, "rad"),
     "max_retries": (0, 10, ""),
     "retry_refill": (0.0, 1.0, ""),
@@ -51,9 +53,9 @@ def test_all_that_the_monitor_remembers_before_anything_has_arrived(kit):
     assert memory.measured == Reason(Rule.STATE, "no joint state has arrived yet")
     for name in ("entered_ns", "now_ns", "ticked_ns", "stamp_now_ns", "lag_ns", "tries", "resume_count", "resume_ns"):
         assert getattr(memory, name) == 0
-    for name in ("echo_ns", "still_ns", "dt_s", "budget"):
+    for name in ("echo_ns", "near_ns", "still_ns", "dt_s", "budget"):
         assert getattr(memory, name) == 0
-    assert (memory.judgement, memory.hazard, memory.echo, memory.estop_ns) == (None, None, None, None)
+    assert (memory.judgement, memory.hazard, memory.echo, memory.astray, memory.estop_ns) == (None,) * 5
     assert (memory.records, memory.estop_pressed) == ((), frozenset())
     assert np.isposinf(memory.still_joints)
     assert memory.repeat.shape == (0,)

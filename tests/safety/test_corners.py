@@ -71,7 +71,7 @@ def test_a_fallback_that_moves_the_reference_is_not_taken_for_freezing(bench):
 
 @pytest.mark.parametrize(("kind", "index"), [*(("joint", i) for i in (0, 3, 6)), *(("column", i) for i in (0, 5, 7))])
 def test_one_value_that_flickers_makes_a_joint_state_that_is_not_frozen(bench, kind, index):
-    b = bench().active()
+    b = bench(following_time_s=2.0).active()
     pose = b.pose.copy()
     b.follows = False
     for i in range(80):

@@ -174,6 +174,8 @@ WIDER = [
     "state_timeout_s",
     "future_tolerance_s",
     "frozen_time_s",
+    "following_time_s",
+    "following_tolerance",
     "late_tick_s",
     "joint_margin_rad",
 ]

@@ -692,7 +692,7 @@ def test_a_column_that_holds_its_command_says_nothing_about_freezing(bench):
 
 @pytest.mark.parametrize("part", ["joints", "columns"])
 def test_any_bit_that_changes_means_not_frozen(bench, part):
-    b = bench().active()
+    b = bench(following_time_s=2.0).active()
     b.still = b.pose.copy()
     for i in range(80):
         if i % 5 == 0:

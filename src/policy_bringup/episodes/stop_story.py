@@ -52,6 +52,11 @@ RULES: Mapping[str, tuple[str, str]] = {
         "a joint was measured beyond its limit",
         "what pushed or led it there; bring it back by hand before arming again",
     ),
+    "FOLLOWING": (
+        "the arm was not where it had been asked to be, for some time already",
+        "what the arm node says (its entry on /diagnostics): a pose out of reach, a hold after an alarm; then the "
+        "robot's controller, and whether something was in the way",
+    ),
     "LATE_TICK": (
         "safety itself came too late: the machine had held it up",
         "what else runs on this machine, and whether this user may raise priorities (`ulimit -e`)",

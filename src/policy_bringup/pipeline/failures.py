@@ -12,23 +12,23 @@ LIFTED_M = 0.01
 
 CLASSES: Mapping[str, str] = {
     "perception": f"closed more than {WRONG_APPROACH_M * 1e3:.0f} mm beside the object",
-    "motor": "limits or inverse kinematics refused an action",
+    "motor": "limits or inverse kinematics refused an action, or the arm did not follow",
     "grasp": "closed at the object and lost it, or did not lift it",
     "monitor": "stopped, or never let move, because the policy was unsure or silent",
     "timeout": "never closed, or still busy at the end",
 }
 """Class -> what it means."""
-_LIMITS = ("BOUNDS", "ABRUPTNESS", "BREACH")
+_MOTION = ("BOUNDS", "ABRUPTNESS", "BREACH", "FOLLOWING")
 
 
 def alarmed(attempt: Attempt) -> bool:
     """Safety stopped the robot, or did not let it start, for the policy's doubt, its silence, or nonsense from it.
 
-    Not for where or how fast it wanted to go.
+    Not for where or how fast it wanted to go, nor for an arm that did not follow it there.
     """
     if attempt.stop is None:
         return attempt.time_s == 0.0 and not _jumped(attempt)
-    return attempt.stop.rule not in _LIMITS and not (attempt.stop.rule == "AGE" and _jumped(attempt))
+    return attempt.stop.rule not in _MOTION and not (attempt.stop.rule == "AGE" and _jumped(attempt))
 
 
 def failure_class(attempt: Attempt) -> str:

@@ -6,12 +6,13 @@ A Finding is how many steps are good before the first bad one, and what is wrong
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from policy_bringup.core.types import UNCERTAINTY_COLUMN, ActionChunk, Array, Column
 from policy_bringup.safety.limits import WINDOW_S, Limits
-from policy_bringup.safety.reasons import Reason, Rule, outside
+from policy_bringup.safety.reasons import Reason, Rule, State, outside
 from policy_bringup.safety.state import Measured, Memory, Proposal, Reference, Source
 
 Finding = tuple[int, Reason | None]
@@ -65,7 +66,8 @@ def follow(m: Memory, source: Source, start: Reference) -> Reference | Reason:
 
 
 def hazard(m: Memory, gap_s: float) -> Reason | None:
-    """The hard causes: a joint state that is invalid, stale or frozen, a joint beyond its limits, a late tick."""
+    """The hard causes: a joint state that is invalid, stale or frozen, a joint beyond its limits, a late tick, an arm
+    that does not follow what drives it."""
     limits, config = m.limits, m.limits.config
     if isinstance(m.measured, Reason):
         return m.measured
@@ -75,7 +77,16 @@ def hazard(m: Memory, gap_s: float) -> Reason | None:
     bounds = limits.joint_lower, limits.joint_upper
     _, breach = _within(Rule.BREACH, limits.joints, m.measured.joints, *bounds)
     late = None if 0.0 < gap_s <= config.late_tick_s else Reason(Rule.LATE_TICK, f"a tick came after {gap_s:.3f} s")
-    return stale or breach or late
+    lost = m.now_ns - m.near_ns > config.following_time_s * 1e9 and State.READY < m.state < State.FALLBACK
+    return stale or breach or late or (m.astray if lost else None)
+
+
+def astray(emitted: Reference, measured: Array, limits: Limits) -> Reason | None:
+    """What is wrong where the arm is measured, `(m,)`, beyond all that was emitted in the last window: it may be late
+    by that, and `limits.astray` off besides."""
+    lower, upper = emitted.recent.min(axis=0) - limits.astray, emitted.recent.max(axis=0) + limits.astray
+    _, reason = _within(Rule.FOLLOWING, limits.spec.columns, measured, lower, upper)
+    return reason and replace(reason, sentence=f"the arm does not follow: {reason.sentence}")
 
 
 def payload(event: Measured, limits: Limits) -> Reason | None:

@@ -18,8 +18,8 @@ REPEAT_S = 0.1
 CATCH_UP = 0.05
 """How much faster than its own pace, on average, a plan is followed while it is behind its time."""
 _POSITIVE = ("max_step", "max_velocity", "max_acceleration", "max_window", "tolerance")
-_ORDERED = ("action_timeout_s", "state_timeout_s", "future_tolerance_s", "frozen_time_s", "late_tick_s",
-            "joint_margin_rad", "max_retries")  # fmt: skip
+_ORDERED = ("action_timeout_s", "state_timeout_s", "future_tolerance_s", "frozen_time_s", "following_time_s",
+            "following_tolerance", "late_tick_s", "joint_margin_rad", "max_retries")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class SafetyConfig:
     state_timeout_s: float = bounded(0.01, 0.5, "s")
     future_tolerance_s: float = bounded(0.0, 0.1, "s")
     frozen_time_s: float = bounded(0.05, 2.0, "s")
+    following_time_s: float = bounded(0.0, 2.0, "s")
+    following_tolerance: float = bounded(1.0, 10.0)
     joint_margin_rad: float = bounded(0.0, 0.2, "rad")
     max_retries: int = bounded(0, 10)
     retry_refill: float | None = bounded(0.0, 1.0)
@@ -54,7 +56,8 @@ class Limits:
 
     max_change: largest change of the emitted velocity in one tick. creep: a speed that one tick can start and stop.
     is_rate: the column commands a velocity (unit "../s"). window: ticks in 250 ms. joint_*: `(n,)` with the margin.
-    stops_at_once: the speed that half a tick can stop. motion*: names and bounds of what checks.py puts side by side.
+    stops_at_once: the speed that half a tick can stop. astray: how far the arm may be from where it was asked to be,
+    inf where a command says nothing of that. motion*: names and bounds of what checks.py puts side by side.
     Raises ConfigError.
     """
 
@@ -71,6 +74,7 @@ class Limits:
         self.max_acceleration, self.max_window = vector("max_acceleration"), vector("max_window")
         self.holds_command = np.array([column.holds_command for column in columns])
         self.is_rate = np.array([column.unit.endswith("/s") for column in spec.columns])
+        self.astray = np.where(self.holds_command | self.is_rate, np.inf, config.following_tolerance * self.tolerance)
         self.joints = tuple(Column(joint.name, "rad") for joint in joints)
         self.joint_lower = np.array([joint.lower for joint in joints]) - config.joint_margin_rad
         self.joint_upper = np.array([joint.upper for joint in joints]) + config.joint_margin_rad

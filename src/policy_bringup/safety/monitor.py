@@ -223,7 +223,7 @@ class SafetyMonitor:
         m, source = self._m, self._m.sources[name]
         sources = {**m.sources, name: source._replace(times_s=source.times_s[:0], values=source.values[:0])}
         self._set(sources=sources, selected=name, tries=0, budget=m.limits.config.max_retries)
-        self._enter(State.ACTIVE, who, reason, reference=m.rebased(), echo=None)
+        self._enter(State.ACTIVE, who, reason, reference=m.rebased(), echo=None, near_ns=m.now_ns)
 
     def _fault(self, sentence: str) -> str:
         if self._m.state is not State.FAULT:
@@ -244,7 +244,10 @@ class SafetyMonitor:
             return wrong.sentence
         old, joints = m.measured, event.joints
         same = isinstance(old, Measured) and (old.joints == joints).all() and (old.columns == event.columns).all()
-        self._set(measured=event, echo=m.echo if same else None)
+        astray = checks.astray(m.reference, event.columns, m.limits)
+        self._set(measured=event, echo=m.echo if same else None, astray=astray)
+        if astray is None:
+            self._set(near_ns=m.now_ns)
         if not (np.abs(joints - m.still_joints) <= m.limits.config.still_tolerance_rad).all():
             self._set(still_joints=joints, still_ns=m.now_ns)
         return ""

@@ -9,7 +9,8 @@ State = IntEnum("State", "INIT READY ACTIVE RETRY FALLBACK ESTOP FAULT")
 """In order of severity: the worst wins."""
 Rule = IntEnum(
     "Rule",
-    "SOURCE TABLE FINITE SEQUENCE AGE STATE UNCERTAINTY BOUNDS ABRUPTNESS BREACH LATE_TICK ESTOP OPERATOR RESUME FAULT",
+    "SOURCE TABLE FINITE SEQUENCE AGE STATE UNCERTAINTY BOUNDS ABRUPTNESS BREACH FOLLOWING LATE_TICK ESTOP OPERATOR "
+    "RESUME FAULT",
 )
 """What decided: the nine acceptance rules by number, then what else changes the state."""
 

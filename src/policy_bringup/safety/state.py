@@ -130,8 +130,8 @@ class Memory(NamedTuple):
     silent: nothing may be emitted. now_ns: of the last call. sources: by name, highest priority first.
     judgement: of the newest proposal. lag_ns: how far behind its own time a plan is followed, after late ticks.
     repeat: what RETRY repeats. soft: the fallback came from rejections alone. hazard: hard cause on the last tick.
-    echo: the command when the joint state last changed; echo_ns: when they last agreed. still_*: where the joints have
-    been since.
+    echo: the command when the joint state last changed; echo_ns: when they last agreed. astray: how the newest joint
+    state contradicts what was emitted; near_ns: when the last one agreed. still_*: where the joints have been since.
     """
 
     limits: Limits
@@ -158,6 +158,8 @@ class Memory(NamedTuple):
     measured: Measured | Reason = Reason(Rule.STATE, "no joint state has arrived yet")
     echo: Array | None = None
     echo_ns: int = 0
+    astray: Reason | None = None
+    near_ns: int = 0
     still_joints: Array = np.array(np.inf)  # nowhere
     still_ns: int = 0
     estop_pressed: frozenset[str] = frozenset()

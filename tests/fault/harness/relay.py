@@ -6,6 +6,7 @@ Run: python relay.py LEVERS (see Levers and Relay in stack.py)
 import contextlib
 import mmap
 import os
+import random
 import signal
 import struct
 import sys
@@ -18,7 +19,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import JointState
 
-PASS, STOP, FREEZE, NUMBER, STAMP_BY, STAMP_ZERO, STAMP_MONOTONIC = range(7)
+PASS, STOP, FREEZE, NUMBER, STAMP_BY, STAMP_ZERO, STAMP_MONOTONIC, NOISE = range(8)
 STAMP_AT = 4
 """Byte of a serialised message at which its stamp stands: behind the four that say how it is serialised."""
 
@@ -46,9 +47,10 @@ def spoiled(data: bytes, kept: bytes, mode: int, whole: int, number: float) -> b
     """What is told instead of `data`."""
     if mode == FREEZE:  # old joints under a fresh stamp
         return kept[:STAMP_AT] + data[STAMP_AT : STAMP_AT + 8] + kept[STAMP_AT + 8 :]
-    if mode == NUMBER:
+    if mode in (NUMBER, NOISE):
         message = deserialize_message(data, JointState)
-        message.position[whole] = number
+        told = {NUMBER: number, NOISE: message.position[whole] + random.uniform(-number, number)}
+        message.position[whole] = told[mode]
         return serialize_message(message)
     if mode in (STAMP_BY, STAMP_ZERO, STAMP_MONOTONIC):
         sec, nanosec = struct.unpack_from("<iI", data, STAMP_AT)

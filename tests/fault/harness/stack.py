@@ -83,7 +83,7 @@ class Stack(Runner):
 class Relay:
     """The lying joint-state relay, a process of its own (relay.py)."""
 
-    PASS, STOP, FREEZE, NUMBER, STAMP_BY, STAMP_ZERO, STAMP_MONOTONIC = range(7)
+    PASS, STOP, FREEZE, NUMBER, STAMP_BY, STAMP_ZERO, STAMP_MONOTONIC, NOISE = range(8)
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self._levers = Levers(folder / "levers_relay", "<qqd")
@@ -91,7 +91,8 @@ class Relay:
         self._process = subprocess.Popen(command, env={**os.environ, **variables}, stdin=subprocess.DEVNULL)
 
     def lie(self, mode: int, whole: int = 0, number: float = 0.0) -> None:
-        """whole: joint, or ns by which a stamp is off; number: what the joint's position is said to be."""
+        """whole: joint, or ns by which a stamp is off; number: what the joint's position is said to be, or by how much
+        that is blurred."""
         self._levers.set(mode, whole, number)
 
     def tell_the_truth(self) -> None:

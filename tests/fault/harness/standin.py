@@ -49,7 +49,8 @@ class Swing:
 
 
 class Drift:
-    """Ever on at a constant velocity, which the one at the start, `(columns,)`, becomes within a second."""
+    """Ever on at a constant velocity, wherever the arm is by then. The one at the start, `(columns,)`, becomes that
+    within a second."""
 
     def __init__(self, start: np.ndarray, before: np.ndarray, velocity: np.ndarray) -> None:
         self._start, self._before, self._velocity = start, before, velocity
@@ -129,7 +130,7 @@ class StandIn:
         there, now_s = np.array(newest.message.points[0].positions)[:-1], time.monotonic()
         if driver_of(self._recording.safety) != "policy":
             self._path = None
-        elif self._path is None or self._lag_m(there, now_s) > LAG_M:
+        elif self._path is None or (self._drift is None and self._lag_m(there, now_s) > LAG_M):
             self._path, self._began_s = self._begun(there), now_s
         times_s = self._action.dt_s * np.arange(1.0, self._action.steps + 1.0)
         values = np.tile(there, (len(times_s), 1))
