@@ -66,15 +66,15 @@ def test_a_stopped_arm_stays_whatever_place_the_action_has(moving) -> None:
         np.testing.assert_array_equal(command.positions[:, :-1], np.tile(rest, (len(command.positions), 1)))
 
 
-def test_the_gripper_goes_where_the_action_has_it_once_the_arm_rests(moving, robot: Robot) -> None:
+def test_the_gripper_goes_where_the_action_has_it_once_the_arm_rests(moving) -> None:
     arm, row, _, now = moving
-    opened = row.copy()
-    opened[-2:] = robot.gripper.upper, 7.0
-    for command in stopped(arm, opened, now, ticks=100):
-        moves = np.any(np.diff(command.positions[:, -1]) > 1e-9) or command.velocities[0, -1] > 1e-9
+    closing = row.copy()
+    closing[-2:] = 0.05, 7.0
+    for command in stopped(arm, closing, now, ticks=100):
+        moves = (np.abs(command.velocities[:, -1]) > 1e-9).any()
         assert not (moves and command.velocities[0, :-1].any())
         assert command.gripper_effort == 7.0
-    assert arm.width == pytest.approx(robot.gripper.upper, abs=1e-3)
+    assert arm.width == pytest.approx(0.05, abs=1e-3)
 
 
 def test_a_broken_action_after_an_emergency_stop_brakes_as_well(moving) -> None:
@@ -93,3 +93,44 @@ def test_after_the_reset_it_follows_on_from_where_it_rests(moving, chain: Chain,
         command = arm.follow(NAMES, here, now + tick * TICK)
     np.testing.assert_allclose(chain.forward(command.positions[-1, :-1]).position, here[:3], atol=1e-5)
     np.testing.assert_allclose(command.positions[-1, :-1], rest, atol=5e-3)
+
+
+def test_a_command_that_has_not_left_in_time_is_replaced_by_a_hold_where_the_robot_is(moving, config) -> None:
+    """As where the process stood still for a second: the robot has run to the end of the last command that left."""
+    arm, row, last, now = moving
+    late = arm.follow(NAMES, row + 0.01 * SPEED, now + TICK)
+    assert not np.allclose(late.positions[-1], last.positions[-1], atol=1e-3)
+    sent = arm.in_time(late, now + TICK, now + TICK + 1_000_000_000)
+    np.testing.assert_allclose(sent.positions, np.tile(last.positions[-1], (len(sent.positions), 1)), atol=1e-9)
+    assert not sent.velocities.any()
+    assert arm.holding
+
+
+@pytest.mark.parametrize(("beyond_ns", "leaves"), [(0, True), (1, False)])
+def test_each_side_of_the_time_in_which_a_command_has_to_leave(moving, config, beyond_ns, leaves) -> None:
+    arm, row, _, now = moving
+    command = arm.follow(NAMES, row, now + TICK)
+    limit_ns = round(config.watchdog_s * 1e9)
+    assert (arm.in_time(command, now + TICK, now + TICK + limit_ns + beyond_ns) is command) is leaves
+
+
+def test_of_a_command_that_was_sent_again_nothing_is_taken_back(moving) -> None:
+    """A second action within the shortest step gets the last command once more, which the robot has."""
+    arm, row, _, now = moving
+    first = arm.follow(NAMES, row, now + TICK)
+    again = arm.follow(NAMES, row, now + TICK + 1)
+    assert again is first
+    sent = arm.in_time(again, now + TICK + 1, now + TICK + 1_000_000_000)
+    np.testing.assert_allclose(sent.positions[-1], first.positions[-1], atol=1e-9)
+
+
+def test_what_rounding_leaves_of_a_speed_keeps_no_gripper_from_moving(moving) -> None:
+    arm, row, _, now = moving
+    stopped(arm, row, now)
+    closing = row.copy()
+    closing[-2] = 0.05
+    for tick in range(61, 161):
+        limiter = arm._motion._limiter
+        limiter._velocity = limiter._velocity + np.append(np.full(7, 1e-17), 0.0)
+        arm.stop(NAMES, closing, now + tick * TICK)
+    assert arm.width == pytest.approx(0.05, abs=1e-3)

@@ -163,6 +163,18 @@ class Arm:
         command = self._move(gripping, now_ns)
         return command if command is not None else onwards(last, elapsed_s, self._config.horizon_s)
 
+    def in_time(self, command: JointCommand, made_ns: int, now_ns: int) -> JointCommand:
+        """What is to be sent of a command made at `made_ns`: a hold in its place where it is older than the watchdog
+        allows, because this process stood still between thinking and sending.
+
+        The robot has gone on to the end of the command before, and rests there: one from then would tear it back.
+        Raises DeviceError before `begin`.
+        """
+        if now_ns - made_ns <= self._config.watchdog_s * 1e9:
+            return command
+        self._motion.retract(made_ns)
+        return self.hold(now_ns)
+
     def tick(self, now_ns: int) -> JointCommand | None:
         """The watchdog: a hold when the last safe action is too old, or while holding; None while actions come."""
         if not self._motion.begun:

@@ -23,6 +23,9 @@ SHARES = (1.0, 0.1, 0.01, 0.0)
 """Of the way to a target, tried one after the other by joints at rest that would leave the workspace: all set off at
 their own full acceleration, which may lead elsewhere at first. The last one moves the gripper alone."""
 
+ROUNDING = 1e-9
+"""Rad/s that a joint at rest may seem to have."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Accepted:
@@ -49,6 +52,7 @@ class Motion:
         self._second_line = CommandLimits.of(robot, config.acceleration_margin)
         self._config, self._workspace = config, workspace
         self._accepted: _Accepted | None = None
+        self._before: tuple[_Accepted, Array, Array] | None = None
         self._braking = False
         self._refusal = ""
 
@@ -80,7 +84,7 @@ class Motion:
     @property
     def arm_rests(self) -> bool:
         """Whether it is one at which no joint of the arm moves, whatever the gripper does."""
-        return not self._limiter.velocity[:-1].any()
+        return bool((np.abs(self._limiter.velocity[:-1]) <= ROUNDING).all())
 
     def require_begun(self) -> None:
         """Raises DeviceError before `begin`."""
@@ -106,7 +110,7 @@ class Motion:
         """From rest at a point where somebody else has brought the robot; see `begin`, but joints out of their range go
         to its end. Raises ValueError for a number that is not finite."""
         self._limiter.begin(point)
-        self._accepted = _Accepted(self._command(force), now_ns)
+        self._accepted, self._before = _Accepted(self._command(force), now_ns), None
         return self._accepted.command
 
     def last(self, now_ns: int) -> tuple[JointCommand, float]:
@@ -121,7 +125,8 @@ class Motion:
         longer than the horizon is already on the braking path behind its last point, and goes on from there.
         """
         last, elapsed = self.last(now_ns)
-        before, horizon = (self._limiter.position, self._limiter.velocity), self._config.horizon_s
+        accepted, before = self._last(), (self._limiter.position, self._limiter.velocity)
+        horizon = self._config.horizon_s
         if elapsed > horizon:
             self._limiter.restore(*state_at(last.times_s, last.positions, last.velocities, elapsed))
         dt = min(elapsed, horizon)
@@ -135,8 +140,15 @@ class Motion:
             self._limiter.restore(*before)
             self._refusal = reason
             return None
-        self._accepted = _Accepted(command, now_ns)
+        self._accepted, self._before = _Accepted(command, now_ns), (accepted, *before)
         return command
+
+    def retract(self, made_ns: int) -> None:
+        """The latest command of `move` has not left: all is as before it. Nothing unless it was made at `made_ns`."""
+        if self._before is not None and self._last().stamp_ns == made_ns:
+            self._accepted, *point = self._before
+            self._limiter.restore(*point)
+            self._before = None
 
     def _last(self) -> _Accepted:
         if self._accepted is None:

@@ -111,7 +111,7 @@ class ArmNode(BringupNode):
         try:
             joints, width = self._proprioception.joints(sample)
             if not self._began:
-                self._send(self._arm.begin(joints, width, sample.received_ns))
+                self._send(self._arm.begin(joints, width, sample.received_ns), sample.received_ns)
                 self._began = True
             self._trouble = ""
         except (ObservationError, DeviceError) as error:
@@ -133,7 +133,7 @@ class ArmNode(BringupNode):
             obey = self._arm.stop if self._stopped else self._arm.follow
             command = obey(chunk.names, chunk.values[0], now_ns)
             # One that could not be followed, or came too soon after another, has got no answer.
-            self._send(command, chunk.stamp_ns if self._arm.counts.followed > followed else 0)
+            self._send(command, now_ns, chunk.stamp_ns if self._arm.counts.followed > followed else 0)
 
     def _look(self) -> None:
         self._inbox.take()
@@ -146,7 +146,7 @@ class ArmNode(BringupNode):
         if self._began and not (guided or self._guide.guided) and now_ns - self._sent_ns >= self._period_ns:
             command = self._arm.tick(now_ns)
             if command is not None:
-                self._send(command)
+                self._send(command, now_ns)
         if self._home_wanted:
             self._publish_home()
 
@@ -159,9 +159,13 @@ class ArmNode(BringupNode):
             _, measured = self._proprioception.joints(self._sample)
             before = measured if np.isfinite(measured) else self._arm.width
             width, most = opening.lower if closed else opening.upper, min(self._grip_force, force.upper)
-            self._send(self._arm.grip(before, width, max(most, force.lower), now_ns))
+            self._publish(self._arm.grip(before, width, max(most, force.lower), now_ns), 0)
 
-    def _send(self, command: JointCommand, answers_ns: int = 0) -> None:
+    def _send(self, command: JointCommand, made_ns: int, answers_ns: int = 0) -> None:
+        sent = self._arm.in_time(command, made_ns, received_now())
+        self._publish(sent, answers_ns if sent is command else 0)
+
+    def _publish(self, command: JointCommand, answers_ns: int) -> None:
         self._sent_ns = received_now()
         self._output.publish(messages.trajectory_message(command, answers_ns))
 
