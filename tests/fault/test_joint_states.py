@@ -13,7 +13,7 @@ from policy_bringup.core.decoding import stamp_of
 
 STALE_MS, FROZEN_MS = 100.0, 300.0
 ASTRAY = {
-    f"tool.{axis}": limit for axes, limit in ((("x", "y", "z"), 0.05), (("rx", "ry", "rz"), 0.125)) for axis in axes
+    f"tool.{axis}": limit for axes, limit in ((("x", "y", "z"), 0.07), (("rx", "ry", "rz"), 0.175)) for axis in axes
 }
 """following_tolerance times a column's tolerance, m and rad."""
 FOLLOWING_MS, RESPAWN_S = 250.0 + 300.0, 30.0

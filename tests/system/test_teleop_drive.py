@@ -176,6 +176,14 @@ def test_driven_out_of_the_arms_reach_the_target_waits_and_is_given_up_by_lettin
     np.testing.assert_allclose(driven[-1].output[:6], cell.measured[:6], atol=0.003)
 
 
+def test_a_leash_ends_before_the_monitor_takes_the_arm_for_one_that_does_not_follow(config_folder: Path):
+    stack = load_stack(config_folder)
+    limits = Limits(stack.safety, stack.deployment.contract.action, stack.deployment.limits, stack.robot.joints, 0.5)
+    motion = load(config_folder / "teleop.yaml", TeleopConfig).motion
+    leash = np.repeat([motion.linear_leash, motion.angular_leash], 3)
+    assert (leash + 0.2 * limits.tolerance[:6] < limits.astray[:6]).all()
+
+
 def test_a_released_arm_rests_and_stays_and_safety_stays_active(cell: Cell):
     cell.take()
     cell.run(command([0.0, 0.1, 0.0]), 0.5)
