@@ -41,6 +41,9 @@ Loose.add_representer(int, lambda dumper, data: dumper.represent_scalar("tag:yam
 
 # Documents: data and text
 
+LARGEST = 2**1000
+"""Integers beyond it, which an earlier change may have put in, cannot be divided into a float."""
+
 
 def bend(data: Any, rng: random.Random, changes: int) -> Any:
     """A copy of nested lists and dictionaries with some values, keys or items changed."""
@@ -59,7 +62,7 @@ def _bend_at(holder: Any, key: Any, rng: random.Random) -> None:
     old = holder[key]
     if what <= 2:
         holder[key] = _copy(rng.choice(HOSTILE))
-    elif what == 3 and isinstance(old, (int, float)) and not isinstance(old, bool):
+    elif what == 3 and (isinstance(old, float) or (type(old) is int and abs(old) < LARGEST)):
         holder[key] = rng.choice([-old, old * 10, old / 7, old + 1, math.nextafter(old, math.inf), rng.uniform(-9, 9)])
     elif what == 4:
         del holder[key]
