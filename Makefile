@@ -38,7 +38,7 @@ lint: $(JAZZY)/test.stamp
 mutation: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/python tests/mutation/run.py $(ARGS)
 
-# Every fault of the specification, injected into the running stack with as many seeds: writes docs/faults.md (hours).
+# Every fault of the specification, injected into the running stack with as many seeds: writes docs/faults.md (an hour).
 faults: $(JAZZY)/test.stamp
 	$(JAZZY)/bin/python tests/fault/table.py --seeds 20 $(ARGS)
 

@@ -174,5 +174,5 @@ def test_after_a_pause_that_ended_astray_the_time_counts_from_arming(bench):
 
 
 def test_how_far_the_arm_may_be_astray_is_so_many_times_a_columns_tolerance(bench):
-    astray = bench(following_tolerance=3.0).limits.astray
+    astray = bench(following_tolerance=3.0).limits.following
     assert astray.tolist() == pytest.approx([0.03, 0.03, 0.03, 0.15, 0.15, 0.15, np.inf, np.inf])

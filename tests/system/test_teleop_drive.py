@@ -181,7 +181,7 @@ def test_a_leash_ends_before_the_monitor_takes_the_arm_for_one_that_does_not_fol
     limits = Limits(stack.safety, stack.deployment.contract.action, stack.deployment.limits, stack.robot.joints, 0.5)
     motion = load(config_folder / "teleop.yaml", TeleopConfig).motion
     leash = np.repeat([motion.linear_leash, motion.angular_leash], 3)
-    assert (leash + 0.2 * limits.tolerance[:6] < limits.astray[:6]).all()
+    assert (leash + 0.2 * limits.tolerance[:6] < limits.following[:6]).all()
 
 
 def test_a_released_arm_rests_and_stays_and_safety_stays_active(cell: Cell):

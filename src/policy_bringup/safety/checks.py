@@ -83,8 +83,8 @@ def hazard(m: Memory, gap_s: float) -> Reason | None:
 
 def astray(emitted: Reference, measured: Array, limits: Limits) -> Reason | None:
     """What is wrong where the arm is measured, `(m,)`, beyond all that was emitted in the last window: it may be late
-    by that, and `limits.astray` off besides."""
-    lower, upper = emitted.recent.min(axis=0) - limits.astray, emitted.recent.max(axis=0) + limits.astray
+    by that, and `limits.following` off besides."""
+    lower, upper = emitted.recent.min(axis=0) - limits.following, emitted.recent.max(axis=0) + limits.following
     _, reason = _within(Rule.FOLLOWING, limits.spec.columns, measured, lower, upper)
     return reason and replace(reason, sentence=f"the arm does not follow: {reason.sentence}")
 

@@ -56,7 +56,7 @@ class Limits:
 
     max_change: largest change of the emitted velocity in one tick. creep: a speed that one tick can start and stop.
     is_rate: the column commands a velocity (unit "../s"). window: ticks in 250 ms. joint_*: `(n,)` with the margin.
-    stops_at_once: the speed that half a tick can stop. astray: how far the arm may be from where it was asked to be,
+    stops_at_once: the speed that half a tick can stop. following: how far the arm may be from where it was asked to be,
     inf where a command says nothing of that. motion*: names and bounds of what checks.py puts side by side.
     Raises ConfigError.
     """
@@ -74,7 +74,9 @@ class Limits:
         self.max_acceleration, self.max_window = vector("max_acceleration"), vector("max_window")
         self.holds_command = np.array([column.holds_command for column in columns])
         self.is_rate = np.array([column.unit.endswith("/s") for column in spec.columns])
-        self.astray = np.where(self.holds_command | self.is_rate, np.inf, config.following_tolerance * self.tolerance)
+        self.following = np.where(
+            self.holds_command | self.is_rate, np.inf, config.following_tolerance * self.tolerance
+        )
         self.joints = tuple(Column(joint.name, "rad") for joint in joints)
         self.joint_lower = np.array([joint.lower for joint in joints]) - config.joint_margin_rad
         self.joint_upper = np.array([joint.upper for joint in joints]) + config.joint_margin_rad
