@@ -1,5 +1,6 @@
 """How the trial node asks for services whose answers may be lost, and arms an arm that does not follow yet."""
 
+import logging
 from collections import Counter
 from types import SimpleNamespace
 
@@ -93,6 +94,36 @@ def test_where_the_arm_does_not_follow_it_is_armed_anew_three_times_in_all(clock
     robot = Robot(follows_from)
     assert result(robot.node._arm("policy")) is (state == "ACTIVE")
     assert (robot.armed, robot.node._safety["state"]) == (armed, state)
+
+
+@pytest.fixture
+def robot() -> Robot:
+    """Before a scene that was laid out at 1 us, in which the object is grasped as soon as the policy is armed."""
+    robot = Robot(follows_from=1)
+    node = robot.node
+    node._sim, node._stops, node._episodes, node._records = {"success": "true", "failure": ""}, [], [], False
+    node._config.episode_timeout_s, node._logger, node._laid_out_ns = 20.0, logging.getLogger(), 1_000
+    return robot
+
+
+def test_a_policy_is_armed_only_once_it_has_acted_on_a_picture_of_the_scene_that_was_laid_out(clock, robot):
+    """One that plans at its first picture would go to where the object was before."""
+    robot.node._acted_ns = 1_000
+    script = robot.node._episode(1)
+    assert next(script)
+    assert next(script)
+    assert robot.armed == 0
+    robot.node._acted_ns = 1_001
+    result(script)
+    assert robot.armed == 1
+    assert [episode.outcome for episode in robot.node._episodes] == ["success"]
+
+
+def test_a_policy_that_never_acts_on_the_scene_is_not_armed(clock, robot):
+    robot.node._sim["success"], robot.node._acted_ns = "false", 0
+    result(robot.node._episode(1))
+    assert robot.armed == 0
+    assert [episode.outcome for episode in robot.node._episodes] == ["not armed"]
 
 
 def state(*entries: dict[str, str]) -> DiagnosticArray:

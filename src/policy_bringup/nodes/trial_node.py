@@ -72,6 +72,7 @@ class TrialNode(BringupNode):
         self._sim: dict[str, str] = {}
         self._arm_state = ""
         self._joints = np.full(len(self.robot.joints), np.nan)
+        self._laid_out_ns = self._acted_ns = 0
         self._episodes: list[Episode] = []
         self._stops: list[str] = []
         self._verdicts: Counter[str] = Counter()
@@ -138,8 +139,9 @@ class TrialNode(BringupNode):
             self._stages.camera(decoding.stamp_of(message.header.stamp), published_ns)
 
     def _take_policy_action(self, message: JointTrajectory, published_ns: int) -> None:
+        self._acted_ns = decoding.stamp_of(message.header.stamp)
         if self._in_charge():
-            self._stages.policy(decoding.stamp_of(message.header.stamp), published_ns)
+            self._stages.policy(self._acted_ns, published_ns)
 
     def _take_safe_action(self, message: JointTrajectory, published_ns: int) -> None:
         if self._in_charge():
@@ -193,6 +195,7 @@ class TrialNode(BringupNode):
         if not (yield from self._wait(lambda: self._sim["episode"] != episode, config.reset_timeout_s)):
             self.fail(f"the simulator did not begin a new episode within {config.reset_timeout_s:.0f} s")
             return False
+        self._laid_out_ns = self.stamp_now()
         return True
 
     def _go_home(self) -> Script[bool]:
@@ -205,6 +208,11 @@ class TrialNode(BringupNode):
         yield from self._call("safety/arm", SetBool.Request(data=False))
         ready = yield from self._wait(lambda: self._safety["state"] == "READY", config.arm_timeout_s)
         return ready and self._is_home()
+
+    def _sees_scene(self) -> Script[bool]:
+        """Once the policy acts on a picture of this episode's scene: one that plans at its first would plan for the
+        scene before."""
+        return (yield from self._wait(lambda: self._acted_ns > self._laid_out_ns, self._config.arm_timeout_s))
 
     def _arm(self, source: str) -> Script[bool]:
         """Arms once `source` is the one that arming would put in charge; anew where the arm does not follow.
@@ -233,7 +241,7 @@ class TrialNode(BringupNode):
     def _episode(self, number: int) -> Script[None]:
         began = received_now()
         ended = lambda: self._sim["success"] == "true" or self._safety["state"] in STOPPED  # noqa: E731
-        if (yield from self._arm("policy")):
+        if (yield from self._sees_scene()) and (yield from self._arm("policy")):
             began = received_now()
             in_time = yield from self._wait(ended, self._config.episode_timeout_s)
             outcome = "stopped" if in_time else f"timeout, object {self._sim['failure']}"
