@@ -6,6 +6,7 @@ appended, one JSON object a line. FAULT_ONLY: numbers of faults, comma-separated
 first ROS domain.
 """
 
+import gc
 import json
 import os
 import sys
@@ -39,6 +40,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [item for item, mark in marks.items() if only and (mark is None or mark.args[0] not in only)]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
+
+
+@pytest.fixture(autouse=True)
+def no_pause() -> Iterator[None]:
+    """The garbage collector stops this process, and the stand-in for the policy in it, for longer than an action lives
+    when it looks through all that was recorded: it does so between tests, and never twice through the same."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -60,8 +60,9 @@ def test_a_jump_of_the_clock_while_the_policy_goes_on_is_survived(sabotaged, rng
 def test_an_exception_in_the_monitor_ends_it_in_silence_and_the_arm_is_held(sabotaged, rng, within):
     sabotaged.set_in_motion(rng)
     which = int(rng.choice([TABLE, JOINT_STATE]))
-    began_ns = sabotaged.recording.mark("the monitor raises")()
+    marked = sabotaged.recording.mark("the monitor raises")
     sabotaged.stack.levers["safety"].set(0, which)
+    began_ns = marked()
     change = stopped(sabotaged, began_ns)
     cause = sabotaged.recording.samples({TABLE: ACTION, JOINT_STATE: JOINTS}[which], began_ns)[0]
     within("what it raised on to FAULT", max(0.0, (change.ns - cause.source_ns) / 1e6), VIOLATION_MS)
@@ -83,8 +84,9 @@ def test_an_exception_in_the_monitor_ends_it_in_silence_and_the_arm_is_held(sabo
 def test_an_exception_in_the_arm_node_leaves_the_robot_at_rest(sabotaged, rng):
     sabotaged.set_in_motion(rng)
     which = int(rng.choice([TABLE, JOINT_STATE]))
-    began_ns = sabotaged.recording.mark("the arm node raises")()
+    marked = sabotaged.recording.mark("the arm node raises")
     sabotaged.stack.levers["arm"].set(0, which)
+    began_ns = marked()
     assert sabotaged.stack.children["arm"].wait(timeout=10.0) == 1
     heard = lambda: sabotaged.recording.newest(JOINTS).source_ns > began_ns + 10**9  # noqa: E731
     wait(heard, 10.0, "a second of joint states")
