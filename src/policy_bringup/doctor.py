@@ -6,7 +6,11 @@ import importlib.metadata
 import importlib.util
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
+RECEIVE_BUFFER = 4_194_304
+"""Bytes; as config/fastdds.xml asks for."""
+MOST_RECEIVE_BUFFER = Path("/proc/sys/net/core/rmem_max")
 EXTRAS = "pip install 'policy_bringup[ros-jazzy,robot,sim]'"
 ONE_BUILD = (
     "pip uninstall onnxruntime onnxruntime-gpu; then pip install 'policy_bringup[robot]', or with an NVIDIA card "
@@ -59,7 +63,15 @@ def _ros() -> list[Finding]:
             facts.security,
             remedy="" if facts.security else "needs a ROS installation; the wheels are built without it",
         ),
+        _receive_buffer(),
     ]
+
+
+def _receive_buffer() -> Finding:
+    most = int(MOST_RECEIVE_BUFFER.read_text()) if MOST_RECEIVE_BUFFER.is_file() else 0
+    remedy = f"or new nodes may be heard a second late: sudo sysctl -w net.core.rmem_max={RECEIVE_BUFFER}"
+    enough = most >= RECEIVE_BUFFER
+    return Finding("DDS receive buffer", f"at most {most} bytes", enough, remedy="" if enough else remedy)
 
 
 def _messages() -> tuple[str, ...]:

@@ -103,6 +103,18 @@ def test_the_doctor_refuses_two_builds_of_onnxruntime_in_one_folder(tmp_path: Pa
     assert "execution providers" not in found
 
 
+@pytest.mark.parametrize(("most", "enough"), [(4_194_304, True), (4_194_303, False)])
+def test_the_doctor_says_how_to_allow_the_receive_buffer_that_dds_is_asked_for(tmp_path, monkeypatch, most, enough):
+    asked = f"<receiveBufferSize>{doctor.RECEIVE_BUFFER}</receiveBufferSize>"
+    assert all(asked in (ROOT / "config" / name).read_text() for name in ("fastdds.xml", "fastdds_pictures.xml"))
+    allowed = tmp_path / "rmem_max"
+    allowed.write_text(f"{most}\n")
+    monkeypatch.setattr(doctor, "MOST_RECEIVE_BUFFER", allowed)
+    (finding,) = [finding for finding in doctor.examine() if finding.what == "DDS receive buffer"]
+    assert (finding.found, finding.ok, finding.needed) == (f"at most {most} bytes", enough, False)
+    assert finding.remedy.endswith("" if enough else "sudo sysctl -w net.core.rmem_max=4194304")
+
+
 @pytest.mark.parametrize("what", ["ROS 2", "simulator"])
 def test_everything_a_simulated_deployment_needs_is_marked_as_needed(what: str):
     (finding,) = [finding for finding in doctor.examine() if finding.what == what]
