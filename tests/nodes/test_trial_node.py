@@ -8,6 +8,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.task import Future
 from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.nodes import messages, trial_node
 from policy_bringup.nodes.trial_node import NoAnswer, TrialNode
@@ -117,6 +118,28 @@ def test_a_policy_is_armed_only_once_it_has_acted_on_a_picture_of_the_scene_that
     result(script)
     assert robot.armed == 1
     assert [episode.outcome for episode in robot.node._episodes] == ["success"]
+
+
+def table(stamp_ns: int) -> JointTrajectory:
+    message = JointTrajectory()
+    message.header.stamp.nanosec = stamp_ns
+    return message
+
+
+def test_a_scene_is_seen_once_a_table_is_stamped_later_than_the_simulator_told_of_it(clock, robot):
+    node, told_ns = robot.node, 5_000
+
+    def answer(name: str, _request):
+        node._sim["episode"] = "2" if name == "sim/reset" else "1"
+        yield True
+
+    node._config.ready_timeout_s = node._config.reset_timeout_s = 5.0
+    node._call, node._is_home, node.stamp_now = answer, lambda: True, lambda: told_ns
+    assert result(node._prepare())
+    node._take_policy_action(table(told_ns), 0)
+    assert result(node._sees_scene()) is False
+    node._take_policy_action(table(told_ns + 1), 0)
+    assert result(node._sees_scene()) is True
 
 
 def test_a_policy_that_never_acts_on_the_scene_is_not_armed(clock, robot):
