@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness.bench import CONFIG, Bench, bench
-from harness.recording import COMMAND, JOINTS, SAFE, spacing_ms, wait
+from harness.recording import COMMAND, JOINTS, SAFE, VERDICT, spacing_ms, wait
 from harness.stack import ROOT
 from std_srvs.srv import Trigger
 
@@ -118,12 +118,18 @@ def test_a_full_disk_does_not_touch_the_motion(recorded, rng, within):
 
 def _assert_untouched(made: Bench, within, since_ns: int, until_ns: int) -> None:
     """The policy drove on all the while, every command was safe, and none was late."""
-    wait(lambda: made.recording.newest(COMMAND).source_ns > until_ns, 10.0, "what comes after")
+    for topic in (COMMAND, VERDICT):
+        _await(made, topic, until_ns)
     stops = [change for change in made.recording.changes(since_ns) if change.after not in ("RETRY", "ACTIVE")]
     assert stops == []
     commands = made.recording.samples(COMMAND, since_ns, until_ns)
     within("longest silence of the arm node", max(spacing_ms(commands)), SILENCE_MS)
     made.judge.assert_safe(made.recording, since_ns)
+
+
+def _await(made: Bench, topic: str, ns: int) -> None:
+    """Until the test has all that was published on a topic up to then: it falls behind while it computes."""
+    wait(lambda: made.recording.newest(topic).source_ns >= ns, 10.0, f"{topic} up to {ns}")
 
 
 def _newest_episode(made: Bench) -> Path:
@@ -151,6 +157,7 @@ def _assert_accounted(made: Bench, folder: Path) -> None:
     journal = load_journal(folder)
     spans = _assert_held(folder, journal)
     for topic in (JOINTS, SAFE, COMMAND):
+        _await(made, topic, spans[topic][1])
         numbers = [sample.sequence for sample in made.recording.samples(topic, *spans[topic])]
         sent, count = max(numbers) - min(numbers) + 1, journal.counts[topic]
         assert count.written <= sent <= count.written + count.dropped + count.lost, (topic, sent, count)
