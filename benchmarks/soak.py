@@ -32,7 +32,7 @@ from sentinel import Ledger, Sentinel
 from policy_bringup import tables
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.startup import Options
-from policy_bringup.episodes.layout import episode_number, episodes
+from policy_bringup.episodes.layout import bag_path, episode_number, episodes
 from policy_bringup.runner import Runner
 
 TOPICS = (ACTION, VERDICT, STATE, COMMAND)
@@ -156,11 +156,12 @@ def prune(dataset: Path) -> int:
     The last is being recorded, and the one before may be closing.
     """
     folders = episodes(dataset) if dataset.is_dir() else ()
-    sizes = {folder: sum(path.stat().st_size for path in folder.iterdir()) / 1e6 for folder in folders}
+    bags = {folder: bag_path(folder) for folder in folders}  # files beside them come and go while an episode is closed
+    sizes = {folder: bag.stat().st_size / 1e6 for folder, bag in bags.items() if bag.is_file()}
     for folder in folders[:-2]:
         if len(sizes) > KEPT_EPISODES or sum(sizes.values()) > KEPT_MB:
             shutil.rmtree(folder)
-            del sizes[folder]
+            sizes.pop(folder, None)
     return episode_number(folders[-1]) if folders else -1
 
 
