@@ -128,7 +128,7 @@ def _assert_untouched(made: Bench, within, since_ns: int, until_ns: int) -> None
 
 
 def _await(made: Bench, topic: str, ns: int) -> None:
-    """Until the test has all that was published on a topic up to then: it falls behind while it computes."""
+    """Until the test itself has heard what was published on a topic up to then, which may reach others earlier."""
     wait(lambda: made.recording.newest(topic).source_ns >= ns, 10.0, f"{topic} up to {ns}")
 
 

@@ -12,6 +12,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policy_bringup.core.deployment import load_deployment
 from policy_bringup.core.types import ActionChunk, JointCommand
+from policy_bringup.episodes.layout import bag_path, begin_episode, episode_number, episodes
 from policy_bringup.nodes import messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,15 @@ def test_two_minutes_at_full_rate_leak_nothing_lose_no_transition_and_break_no_i
     assert found.records >= 2 * found.episodes, "an episode is armed and disarmed"
     assert {"sim", "sim_camera", "policy", "safety", "arm", "trial", "recorder"} == set(found.nodes)
     assert len(list((tmp_path / "demos").iterdir())) <= scripts.soak.KEPT_EPISODES + 1, "bags pile up"
+
+
+def test_old_bags_are_removed_while_the_journal_beside_the_newest_is_just_being_replaced(scripts, tmp_path):
+    folders = [begin_episode(tmp_path) for _ in range(scripts.soak.KEPT_EPISODES + 2)]
+    for folder in folders:
+        bag_path(folder).write_bytes(b"a bag")
+        (folder / "journal.yaml.partial").symlink_to("gone")  # is listed, and not there when it is looked at
+    assert scripts.soak.prune(tmp_path) == episode_number(folders[-1])
+    assert episodes(tmp_path) == tuple(folders[2:])
 
 
 @pytest.fixture
