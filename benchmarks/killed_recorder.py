@@ -19,7 +19,16 @@ import rclpy
 import tyro
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from recorder import ROOT, deployment_with_cameras, press, recorder_process, start_recording, start_senders
+from recorder import start_senders
+from recorder_alone import (
+    ROOT,
+    await_publishers,
+    deployment_with_cameras,
+    end,
+    press,
+    recorder_process,
+    start_recording,
+)
 from std_srvs.srv import SetBool
 
 from policy_bringup.episodes.journal import Outcome
@@ -57,9 +66,7 @@ def main(choice: KilledRecorder) -> int:
                 lost = _kill(deployment, dataset, draw.uniform(1.0, 4.0), choice.domain_id)
             finally:
                 rclpy.shutdown()
-                for sender in senders:
-                    sender.terminate()
-                    sender.wait()
+                end(senders)
             print(f"kill {number + 1}: {lost * 1000:.0f} ms lost", flush=True)
             lost_s.append(lost)
     print(f"{len(lost_s)} of {choice.kills} readable, labelled and attributed after recovery")
@@ -76,8 +83,7 @@ def _kill(deployment: Path, dataset: Path, after_s: float, domain_id: int) -> fl
     node, executor = Node(f"operator_{os.getpid()}_{dataset.name}"), SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not all(node.count_publishers(topic) for topic in TOPICS):
-            executor.spin_once(timeout_sec=0.1)
+        await_publishers(node, executor, TOPICS)
         start_recording(node, executor)
         began = time.monotonic()
         press(node, executor, "recorder/success", SetBool, SetBool.Request(data=True))

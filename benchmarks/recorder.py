@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -31,20 +31,27 @@ from plain_writers import own_writer, plain_mcap, plain_rosbags
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from recorder_alone import (
+    HEIGHT,
+    ROOT,
+    WIDTH,
+    await_publishers,
+    deployment_with_cameras,
+    end,
+    press,
+    recorder_process,
+    start_recording,
+)
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
 
-from policy_bringup.core.startup import Options, environment, processes
+from policy_bringup.core.startup import environment
 from policy_bringup.episodes.journal import load_journal
 from policy_bringup.episodes.layout import episodes
 from policy_bringup.episodes.reader import open_bag
 from policy_bringup.nodes import endpoints, image_messages, messages
-from policy_bringup.runner import command_line
 
-ROOT = Path(__file__).resolve().parent.parent
-WIDTH, HEIGHT = 640, 480
 SCENES = 30
 LAST, SLOW_S = 15, 0.2
 OVERLOAD = 3
@@ -90,6 +97,8 @@ def send(topic: str) -> int:
             left -= 1
         due = max(due, time.monotonic() - 1.0) + (period_s if left is None else SLOW_S)
         time.sleep(max(0.0, due - time.monotonic()))
+    node.destroy_node()  # before the interpreter is taken apart, under the feet of DDS's threads
+    rclpy.shutdown()
     return 0
 
 
@@ -97,20 +106,6 @@ def _joints(count: int) -> JointState:
     names = [f"panda_joint{i + 1}" for i in range(7)] + ["panda_finger_joint1", "panda_finger_joint2"]
     positions = [0.3 * float(np.sin(count / 100 + i)) for i in range(7)] + [0.02, 0.02]
     return JointState(name=names, position=positions, velocity=[0.0] * 9, effort=[0.0] * 9)
-
-
-class Plan(NamedTuple):
-    """How to start a process."""
-
-    command: list[str]
-    environment: dict[str, str]
-
-
-def recorder_process(deployment: Path, dataset: Path, domain_id: int, operator: str = "") -> Plan:
-    """The recorder node alone."""
-    options = Options("hardware", deployment, source="none", record=dataset, operator=operator, domain_id=domain_id)
-    (process,) = [process for process in processes(options) if process.name == "recorder"]
-    return Plan(command_line(process), {**os.environ, **process.environment})
 
 
 def start_senders(topics: Sequence[str], domain_id: int) -> list[subprocess.Popen[bytes]]:
@@ -134,8 +129,7 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
         rclpy.init()
         node, executor = Node("operator"), SingleThreadedExecutor()
         executor.add_node(node)
-        while not all(node.count_publishers(topic) for topic in topics):
-            executor.spin_once(timeout_sec=0.1)
+        await_publishers(node, executor, topics)
         start_recording(node, executor)
         used, began = _cpu_s(recorder.pid), time.monotonic()
         while (left := choice.seconds - (time.monotonic() - began)) > 0:
@@ -151,6 +145,7 @@ def record(choice: Recorder, site: Path) -> tuple[Path, float, float]:
         took_s = time.monotonic() - asked
     finally:
         end([*started, recorder])
+        rclpy.try_shutdown()
     (folder,) = episodes(site / "demos")
     return folder, share, took_s
 
@@ -164,14 +159,6 @@ def hold_up(recorder: subprocess.Popen[bytes]) -> None:
         recorder.send_signal(signal.SIGCONT)  # else a Ctrl+C would wait for its end in vain
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Asks them all, then waits for them all."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait()
-
-
 def shrink_queue(path: Path) -> None:
     """Of the recorder's configuration, which is a link to the real one."""
     data = yaml.safe_load(path.read_text())
@@ -179,50 +166,9 @@ def shrink_queue(path: Path) -> None:
     path.write_text(yaml.safe_dump({**data, "queue_mb": SMALL_QUEUE_MB}))
 
 
-def press(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any = Trigger, request: Any = None) -> str:
-    """Calls a service and returns what it says."""
-    return str(_call(node, executor, name, kind, request).message)
-
-
-def start_recording(node: Node, executor: SingleThreadedExecutor) -> None:
-    """As soon as the recorder hears everything."""
-    _client(node, "recorder/stop", Trigger)  # known to the recorder by the time that it is busy
-    while not _call(node, executor, "recorder/start", Trigger).success:
-        executor.spin_once(timeout_sec=0.1)
-
-
-def _client(node: Node, name: str, kind: Any) -> Any:
-    """The one that there is: DDS may lose the answer to a client that its server has not discovered yet."""
-    known = [client for client in node.clients if client.srv_name.removeprefix("/") == name]
-    return known[0] if known else node.create_client(kind, name)
-
-
-def _call(node: Node, executor: SingleThreadedExecutor, name: str, kind: Any, request: Any = None) -> Any:
-    client = _client(node, name, kind)
-    while not client.service_is_ready():
-        executor.spin_once(timeout_sec=0.1)
-    future = client.call_async(request or kind.Request())
-    executor.spin_until_future_complete(future, timeout_sec=60.0)
-    return future.result()
-
-
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def deployment_with_cameras(site: Path, cameras: list[str]) -> Path:
-    """The grasping deployment with these cameras at 640x480, in a folder of its own."""
-    folder = site / "config"
-    folder.mkdir()
-    (site / "models").symlink_to(ROOT / "models")
-    for path in (ROOT / "config").iterdir():
-        (folder / path.name).symlink_to(path)
-    data = yaml.safe_load((ROOT / "config" / "grasp.yaml").read_text())
-    data["cameras"] = [{"name": camera, "width": WIDTH, "height": HEIGHT} for camera in cameras]
-    data["contract"]["observation"]["images"] = [{"camera": camera, "height": 128, "width": 128} for camera in cameras]
-    (folder / "wide.yaml").write_text(yaml.safe_dump(data))
-    return folder / "wide.yaml"
 
 
 def unaccounted(folder: Path, counts: dict[str, dict[str, int]]) -> dict[str, int]:
