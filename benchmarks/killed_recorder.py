@@ -60,13 +60,13 @@ def main(choice: KilledRecorder) -> int:
         deployment = deployment_with_cameras(Path(scratch), ["cam0", "cam1"])
         for number in range(choice.kills):
             senders = start_senders(TOPICS, choice.domain_id)
-            rclpy.init()
             try:
+                rclpy.init()
                 dataset = Path(scratch) / f"kill_{number:02d}"
                 lost = _kill(deployment, dataset, draw.uniform(1.0, 4.0), choice.domain_id)
             finally:
-                rclpy.shutdown()
                 end(senders)
+                rclpy.try_shutdown()  # Ctrl+C has done so already
             print(f"kill {number + 1}: {lost * 1000:.0f} ms lost", flush=True)
             lost_s.append(lost)
     print(f"{len(lost_s)} of {choice.kills} readable, labelled and attributed after recovery")
